@@ -1,0 +1,1 @@
+"""Translates, and nothing more: platform event to Message, Post to platform call."""

@@ -1,0 +1,1 @@
+"""Wires and runs: command line, configuration, composition root, server."""

@@ -1,0 +1,1 @@
+"""Thinks; knows no platform, no environment variable and no wall clock."""

@@ -1,0 +1,1 @@
+"""Two ports, Tagger and Writer, and the engines behind them."""

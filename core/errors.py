@@ -1,0 +1,108 @@
+"""Every error Heed raises on purpose.
+
+HeedError
+├── SetupError            the operator can mend it: one plain sentence, exit code 2
+├── StoreError            the database refused
+│   └── StoreBusy         locked or full: nothing was acknowledged, try again
+├── EngineError           the model did not do its part
+│   ├── EngineNotReady    still warming up, or being swapped
+│   ├── EngineBusy        every writer slot is taken; carries the seconds to wait
+│   └── EngineFailed      it hung, died, or answered nonsense
+├── PromptError           a prompt file is wrong; says which line and what to write
+├── DeskError             a staff action that cannot be done
+│   ├── StaleCard         the button belongs to an older state of the case
+│   └── NeedsConfirm      somebody else holds the case; ask again with confirm
+└── DeliveryError         a post that did not certainly arrive
+    ├── NotSent           nothing reached the platform: safe to repeat
+    │   └── RetryAfter    the platform said how long to wait
+    ├── OutcomeUnknown    it may or may not have arrived
+    ├── Refused           the platform will never take this post as it is
+    │   └── NoThread      topics or threads cannot be made or used there
+    └── Unreachable       the person blocked the bot, left, or closed their messages
+"""
+
+from __future__ import annotations
+
+
+class HeedError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class SetupError(HeedError):
+    """Something the operator can mend; the message is one plain sentence that says how."""
+
+
+class StoreError(HeedError):
+    """The database refused an operation."""
+
+
+class StoreBusy(StoreError):
+    """The database is locked or full: nothing was written, try again."""
+
+
+class EngineError(HeedError):
+    """The model did not do its part."""
+
+
+class EngineNotReady(EngineError):
+    """The engine is still warming up, or is being swapped."""
+
+
+class EngineBusy(EngineError):
+    """Every writer slot is taken; `seconds` says when to ask again."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        super().__init__(f"every writer slot is taken, ask again in {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class EngineFailed(EngineError):
+    """The engine hung, died, or answered something that is no answer."""
+
+
+class PromptError(HeedError):
+    """A prompt file cannot be used; the message says where and what to write instead."""
+
+
+class DeskError(HeedError):
+    """A staff action that cannot be done; the message is shown to the staff member."""
+
+
+class StaleCard(DeskError):
+    """The button belongs to an older state of the case; show the present card instead."""
+
+
+class NeedsConfirm(DeskError):
+    """Somebody else holds the case; the same action with `confirm` set is carried out."""
+
+
+class DeliveryError(HeedError):
+    """A post that did not certainly arrive."""
+
+
+class NotSent(DeliveryError):
+    """Nothing reached the platform: repeating is safe."""
+
+
+class RetryAfter(NotSent):
+    """The platform asked to wait `seconds` before the next send to this chat."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the platform asks to wait {seconds:.1f} s")
+        self.seconds = seconds
+
+
+class OutcomeUnknown(DeliveryError):
+    """The connection broke after the post went out: it may or may not have arrived."""
+
+
+class Refused(DeliveryError):
+    """The platform will never take this post as it is."""
+
+
+class NoThread(Refused):
+    """Topics or threads cannot be made or used in this chat."""
+
+
+class Unreachable(DeliveryError):
+    """The person blocked the bot, left, or closed their direct messages."""
