@@ -155,8 +155,9 @@ class Desk(Protocol):
 
     A `line` is {"id", "role": user|bot|staff|note|marker, "text", "at", "name", "inbox",
     "tag": {...}|None, "decision": {...}|None, "model", "prompt_version"}. A `case` is
-    {"id", "state": queued|human|snoozed|watch|resolved, "owner", "version", "claimed_by", "who", "platform", "lang", "rule", "why",
-    "opened_at", "moved_by": [{"text", "probs", "intensity", "confidence"}], "trace": [...],
+    {"id", "state": queued|human|watch|resolved, "owner", "version", "claimed_by", "who",
+    "platform", "lang", "rule", "why", "opened_at", "trace": [...],
+    "moved_by": [{"text", "probs", "intensity", "confidence", "strong"}],
     "versions": {...}, "mood": float, "level", "draft": str|None, "earlier": int}.
     """
 

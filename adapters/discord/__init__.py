@@ -1,0 +1,160 @@
+"""Discord: direct messages, mentions, threads, slash commands and buttons, through discord.py.
+
+`normalize` says what a payload means, `intake` stores it, `supervisor` keeps the gateway alive,
+`rest` calls the web side, `send` delivers, `commands` names the slash commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import discord
+
+from adapters.discord import commands as slash
+from adapters.discord.intake import Intake
+from adapters.discord.normalize import Scope
+from adapters.discord.rest import BROKEN, Pace, Rest, logged_in
+from adapters.discord.send import NONCE_LIVES, Sender
+from adapters.discord.supervisor import LOCKED_OUT, NO_INTENT, Supervisor, use_addresses
+from core.errors import DeliveryError, SetupError, StoreError
+from core.message import Place, Post, Receipt, TextLimit
+from core.ports import Clock, Door, Health, Remember
+
+API_BASE = "https://discord.com/api/v10"
+GATEWAY_URL = "wss://gateway.discord.gg/"
+BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0)
+
+
+def _nobody_hears(_sentence: str) -> None:
+    """Stand in for an operator's alarm."""
+
+
+class DiscordAdapter:
+    """One bot account on Discord."""
+
+    platform = "discord"
+    limit = TextLimit(size=2000)
+
+    def __init__(  # noqa: PLR0913 -- each is one setting of the operator
+        self,
+        door: Door,
+        *,
+        token: str,
+        clock: Clock,
+        bot: str = "main",
+        api_base: str = API_BASE,
+        gateway_url: str = GATEWAY_URL,
+        mode: Literal["mention", "watch"] = "mention",
+        watch: frozenset[str] = frozenset(),
+        desk_channel: str = "",
+        commands: slash.Catalogue | None = None,
+        on_alarm: Callable[[str], None] = _nobody_hears,
+        backoff: Sequence[float] = BACKOFF,
+        pace: Pace | None = None,
+    ) -> None:
+        self.bot = bot
+        self._door = door
+        self._token = token
+        self._mode = mode
+        self._api_base = api_base or API_BASE
+        self._backoff = backoff
+        self._pace = pace or Pace()
+        self._commands = slash.payload(commands or {}, staff=bool(desk_channel))
+        use_addresses(self._api_base, gateway_url or GATEWAY_URL)
+        heard = watch if mode == "watch" else frozenset[str]()
+        scope = Scope(bot=bot, watch=heard, desk=desk_channel)
+        self._rest = Rest(token, self._pace)
+        self._sender = Sender(self._rest, self._pace, on_alarm)
+        self._intake = Intake(
+            door, self._rest, scope, clock=clock, pace=self._pace, backoff=backoff
+        )
+        self._supervisor = Supervisor(
+            token,
+            self._intake,
+            clock=clock,
+            pace=self._pace,
+            backoff=backoff,
+            on_alarm=on_alarm,
+            watching=mode == "watch",
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        try:
+            await self._load()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._supervisor.run())
+                tasks.create_task(self._intake.run())
+                tasks.create_task(self._register())
+        finally:
+            await self._intake.close()
+            await self._rest.close()
+
+    async def deliver(self, post: Post, remember: Remember) -> Receipt:
+        """Send or edit one post, or open a thread; the nonce makes a placeholder needless."""
+        del remember
+        return await self._sender.deliver(post)
+
+    def repeatable(self, post: Post) -> bool:
+        """Edits always; sends as long as Discord remembers their nonce; threads never."""
+        if post.kind == "thread":
+            return False
+        return post.message_id is not None or post.age < NONCE_LIVES
+
+    async def typing(self, place: Place) -> None:
+        """Show that somebody is thinking."""
+        try:
+            await self._sender.typing(place)
+        except DeliveryError:
+            return  # a sign only; the answer itself will say what is wrong
+
+    async def preview(self, place: Place, draft: int, text: str) -> None:
+        """Show nothing: an unfinished message on Discord would have to be a real one."""
+
+    def health(self) -> Health:
+        """Say how the gateway is."""
+        return self._supervisor.health()
+
+    async def check(self) -> None:
+        """Try the token and the intent. Raises SetupError with the sentence that mends it."""
+        try:
+            client = await logged_in(self._token, self._pace)
+        except discord.LoginFailure as error:
+            raise SetupError(LOCKED_OUT) from error
+        except BROKEN as error:
+            raise SetupError(
+                f"Discord cannot be reached at {self._api_base}: look at the network and at "
+                "discord.api_base."
+            ) from error
+        try:
+            flags = client.application_flags
+            allowed = flags.gateway_message_content or flags.gateway_message_content_limited
+        finally:
+            await client.close()
+        if self._mode == "watch" and not allowed:
+            raise SetupError(NO_INTENT)
+
+    async def _load(self) -> None:
+        """Read the cursors before the first event can come."""
+        tries = 0
+        while True:
+            try:
+                return await self._intake.load()
+            except StoreError:
+                await asyncio.sleep(self._backoff[min(tries, len(self._backoff) - 1)])
+                tries += 1
+
+    async def _register(self) -> None:
+        """Bring the slash commands to Discord when they changed since the last time."""
+        name, wanted = f"discord/{self.bot}/commands", slash.digest(self._commands)
+        while self._commands:
+            try:
+                if await self._door.read_cursor(name) != wanted:
+                    await self._rest.register(self._commands)
+                    await self._door.take_in([], cursor=(name, wanted))
+            except (StoreError, DeliveryError):
+                await asyncio.sleep(self._backoff[-1])
+            else:
+                return

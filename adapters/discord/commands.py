@@ -1,0 +1,74 @@
+"""The slash commands as Discord wants them, and when to register them anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import discord
+
+Catalogue = Mapping[str, Sequence[tuple[str, str]]]
+
+_STAFF = (
+    ("claim", "Take this case; the bot stays silent"),
+    ("release", "Put this case back into the queue"),
+    ("r", "Answer the person"),
+    ("note", "Write a note that only staff can see"),
+    ("resolve", "Close this case and hand the person back to the bot"),
+    ("notneeded", "Close this case: nobody was needed"),
+)
+_LOCALES = {"es": "es-ES", "pt": "pt-BR", "sv": "sv-SE", "zh": "zh-CN"}  # theirs need a country
+_WITH_TEXT = frozenset({"r", "note"})
+_MANAGE_MESSAGES = str(1 << 13)  # whoever may tidy a channel sees the staff commands
+_IN_SERVERS = 0
+
+
+def payload(commands: Catalogue, *, staff: bool) -> list[dict[str, Any]]:
+    """Return the global commands: those of the catalogue, and staff's own when there is a desk.
+
+    English (else the first language) gives the names and descriptions, the other languages their
+    translations.
+    """
+    base = "en" if "en" in commands or not commands else next(iter(commands))
+    translations: dict[str, dict[str, str]] = {}
+    for language, entries in commands.items():
+        locale = _locale(language)
+        if language != base and locale:
+            for name, description in entries:
+                translations.setdefault(name, {})[locale] = description[:100]
+    entries = [*commands.get(base, ())]
+    staffs = {name for name, _ in _STAFF} if staff else set()
+    known = {name for name, _ in entries}
+    if staff:
+        entries += [entry for entry in _STAFF if entry[0] not in known]
+    return [
+        _one(name, text, translations.get(name, {}), staff=name in staffs) for name, text in entries
+    ]
+
+
+def digest(commands: Sequence[Mapping[str, Any]]) -> str:
+    """Return a name for this very list, so that an unchanged one is not sent again."""
+    text = json.dumps(commands, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _one(name: str, text: str, translations: Mapping[str, str], *, staff: bool) -> dict[str, Any]:
+    command: dict[str, Any] = {"name": name, "type": 1, "description": text[:100] or name}
+    if translations:
+        command["description_localizations"] = dict(translations)
+    if name in _WITH_TEXT:
+        command["options"] = [
+            {"type": 3, "name": "text", "description": "What to write", "required": True}
+        ]
+    if staff:
+        command["default_member_permissions"] = _MANAGE_MESSAGES
+        command["contexts"] = [_IN_SERVERS]
+    return command
+
+
+def _locale(language: str) -> str:
+    """Return Discord's own name of a language; empty when it has none."""
+    name = _LOCALES.get(language, language)
+    return name if name in {str(locale.value) for locale in discord.Locale} else ""

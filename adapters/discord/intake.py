@@ -1,0 +1,387 @@
+"""In: every event becomes a committed row, and no message between two sessions is lost.
+
+One `Channel` is one channel, thread or direct channel that is read. Its cursor says where to begin
+reading history, never whether a message is new: the key of the row decides that. The invariant:
+everything up to the cursor is stored. So the cursor moves only in a transaction that stores, and
+not at all for live messages while the channel is *behind*, which it is from a new session (or a
+failed commit) until its history is read to the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from adapters.discord import normalize
+from adapters.discord.normalize import MALFORMED, Payload, Scope, Where, snowflake
+from adapters.discord.rest import PAGE, Pace, Rest
+from core.errors import DeliveryError, NotSent, OutcomeUnknown, StoreError
+from core.message import Arrival, Message
+from core.ports import Clock, Door
+
+_log = logging.getLogger(__name__)
+
+_MINUTE = 60_000 << 22  # as a distance between two ids
+_AUTHORS = 10_000  # the newest messages whose author we can still name when they are deleted
+_READABLE = frozenset({0, 1, 2, 5, 10, 11, 12})  # kinds of channels that hold messages
+_PLACES: Mapping[str, Callable[[Any], Sequence[Payload]]] = {  # events that tell of channels
+    "GUILD_CREATE": lambda data: [*(data.get("channels") or ()), *(data.get("threads") or ())],
+    "THREAD_LIST_SYNC": lambda data: data["threads"],
+    "CHANNEL_CREATE": lambda data: [data],
+    "THREAD_CREATE": lambda data: [data],
+    "THREAD_UPDATE": lambda data: [data],
+}
+_DEFERRED = {"type": 6}
+_NOTED = {"type": 4, "data": {"content": "✓", "flags": 64}}  # seen by the person alone
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """One place that is read, and how far."""
+
+    id: str
+    seen: int = 0  # everything up to this message id is stored
+    saved: bool = False  # whether `seen` stands in the database
+    where: Where | None = None
+    behind: bool = False
+    missed: bool = False  # something may have been lost since the last page was asked for
+    level: asyncio.Event = field(default_factory=asyncio.Event)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # rows of one place in order
+
+    def fall_behind(self) -> None:
+        """From now on live messages leave the cursor alone, and a page under way is not enough."""
+        self.behind = self.missed = True
+        self.level.clear()
+
+    def catch_up(self) -> None:
+        """History is read to its end: live messages move the cursor again."""
+        self.behind = False
+        self.level.set()
+
+
+class Intake:
+    """Stores what one bot hears."""
+
+    def __init__(
+        self,
+        door: Door,
+        rest: Rest,
+        scope: Scope,
+        *,
+        clock: Clock,
+        pace: Pace,
+        backoff: Sequence[float],
+    ) -> None:
+        self.scope = scope
+        self._door = door
+        self._rest = rest
+        self._clock = clock
+        self._pace = pace
+        self._backoff = backoff
+        self._channels: dict[str, Channel] = {}
+        self._authors: OrderedDict[str, str] = OrderedDict()  # message id -> user id
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._work = asyncio.Event()
+        self._left_at = 0  # the newest id that was stored before this start
+
+    # What the gateway tells, in its order. Nothing here waits: work goes to tasks.
+
+    def hear(self, event: str, data: Any, frame: str) -> None:  # noqa: ANN401 -- raw JSON
+        """Take one gateway event; the database has it as soon as its task was let through."""
+        try:
+            self._hear(event, data, frame)
+        except MALFORMED as error:
+            self.park(frame, f"{event}: {error!r}")
+
+    def listen_to_mentions(self) -> None:
+        """Watch nothing any more: the intent for it was refused."""
+        self.scope = replace(self.scope, watch=frozenset())
+
+    def park(self, frame: str, error: str) -> None:
+        """Keep what could not be read, with its error."""
+        self._spawn(self._keep(self._arrival("frame", frame, error=error)), frame)
+
+    def _hear(self, event: str, data: Any, frame: str) -> None:  # noqa: ANN401
+        if event == "READY":
+            self.scope = replace(self.scope, me=str(data["user"]["id"]))
+            self._new_session()
+        elif event in _PLACES:
+            for payload in _PLACES[event](data):
+                self._learn(payload)
+            self._work.set()
+        elif event == "MESSAGE_CREATE":
+            self._spawn(self._said(self._channel(data["channel_id"]), data, frame), frame)
+        elif event == "MESSAGE_UPDATE":
+            self._spawn(self._edited(self._channel(data["channel_id"]), data, frame), frame)
+        elif event in {"MESSAGE_DELETE", "MESSAGE_DELETE_BULK"}:
+            ids = [str(one) for one in data.get("ids") or [data["id"]]]
+            self._spawn(self._deleted(data, ids, frame), frame)
+        elif event == "INTERACTION_CREATE":
+            self._spawn(self._interaction(data), "")
+
+    def _new_session(self) -> None:
+        for channel in self._channels.values():
+            if channel.seen:
+                channel.fall_behind()
+        self._work.set()
+
+    def _learn(self, payload: Payload) -> None:
+        """Remember what a channel is, and where a channel never read before begins."""
+        if payload["type"] not in _READABLE:
+            return
+        channel = self._channel(payload["id"])
+        channel.where = normalize.where_of(payload)
+        made = snowflake(payload["id"])
+        newest = snowflake(payload.get("last_message_id") or payload["id"])
+        if not channel.seen:
+            channel.seen = newest
+            if 0 < self._left_at < made < newest:  # made and used while we were away
+                channel.seen = made
+                channel.fall_behind()
+        elif channel.behind and newest <= channel.seen:
+            channel.catch_up()
+
+    def _channel(self, channel_id: str) -> Channel:
+        found = self._channels.get(str(channel_id))
+        if found is None:
+            found = self._channels[str(channel_id)] = Channel(id=str(channel_id))
+            found.catch_up()
+        return found
+
+    # The tasks: one for catching up, one for each event.
+
+    async def load(self) -> None:
+        """Read where each place was left; called once, before the first connection."""
+        prefix = self._cursor_name("")
+        for name, value in (await self._door.cursors(prefix)).items():
+            channel = self._channel(name.removeprefix(prefix))
+            channel.seen, channel.saved = int(value), True
+            channel.fall_behind()
+            self._left_at = max(self._left_at, channel.seen)
+
+    async def run(self) -> None:
+        """Bring whatever fell behind level again, until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            tries = 0
+            while waiting := sorted(filter(_needs_work, self._channels.values()), key=_in_server):
+                stuck = [one for one in waiting if _needs_work(one) and not await self._level(one)]
+                if stuck:  # the platform or the database refuses: the others were read meanwhile
+                    await asyncio.sleep(self._backoff[min(tries, len(self._backoff) - 1)])
+                    tries += 1
+
+    async def close(self) -> None:
+        """End every task that still waits; what it held is in the history or was never promised."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _level(self, channel: Channel) -> bool:
+        """Read one place to the end of its history; False when that has to be tried again."""
+        try:
+            if not channel.behind:
+                async with channel.lock:
+                    await self._commit(channel, [], channel.seen)
+            while channel.behind:
+                await self._page(channel)
+        except (StoreError, NotSent, OutcomeUnknown, *MALFORMED) as error:
+            _log.warning("history of channel %s has to wait: %s", channel.id, error)
+            return False
+        except DeliveryError as error:  # gone, or we may not read it: live messages still come
+            _log.warning("history of channel %s cannot be read: %s", channel.id, error)
+            channel.catch_up()
+            channel.saved = True
+        return True
+
+    async def _page(self, channel: Channel) -> None:
+        where = await self._where(channel)
+        channel.missed = False
+        page = await self._rest.history(channel.id, channel.seen)
+        arrivals = [self._read(payload, where, json.dumps(payload)) for payload in page]
+        newest = max((snowflake(payload["id"]) for payload in page), default=channel.seen)
+        async with channel.lock:
+            await self._commit(channel, arrivals, newest)
+            if len(page) < PAGE and not channel.missed:
+                channel.catch_up()
+
+    async def _said(self, channel: Channel, data: Payload, frame: str) -> None:
+        await self._wait_for_older(channel)
+        async with channel.lock:
+            try:
+                where = await self._where(channel, data)
+                arrival = self._read(data, where, frame)
+                await self._commit(channel, [arrival], snowflake(data["id"]), live=True)
+            except (StoreError, DeliveryError) as error:
+                _log.warning("message %s is left to the history: %s", data["id"], error)
+                before = snowflake(data["id"]) - 1
+                channel.seen = min(channel.seen or before, before)
+                channel.fall_behind()
+                self._work.set()
+
+    async def _edited(self, channel: Channel, data: Payload, frame: str) -> None:
+        await self._wait_for_older(channel)
+        where = await self._place_of(channel, data)
+        if where is not None:
+            await self._keep(self._read(data, where, frame, edit=True), channel)
+
+    async def _deleted(self, data: Payload, ids: Sequence[str], frame: str) -> None:
+        channel = self._channel(data["channel_id"])
+        await self._wait_for_older(channel)
+        where = await self._place_of(channel, data)
+        for message_id in ids if where is not None else ():
+            author = self._authors.get(message_id) or (where.user if where else "")
+            if where is not None and author:
+                message = normalize.deleted(message_id, where, author, self.scope, self._clock())
+                await self._keep(self._arrival(message_id, frame, message), channel)
+
+    async def _interaction(self, data: Payload) -> None:
+        """Store a command or a press, and only then tell Discord that it was heard."""
+        safe = {name: value for name, value in data.items() if name != "token"}
+        raw = json.dumps(safe)
+        place = data.get("channel") or {}
+        channel = self._channel(data["channel_id"])
+        where: Where | None
+        try:
+            where = normalize.where_of(place) if "type" in place else None
+            where = where or await self._place_of(channel, data)
+            if where is None:
+                return
+            message = normalize.interaction(data, where, self.scope)
+        except MALFORMED as error:
+            await self._keep(self._arrival(str(data["id"]), raw, error=repr(error)))
+            return
+        if message is None or not await self._keep(
+            self._arrival(str(data["id"]), raw, message), channel
+        ):
+            return
+        try:
+            answer = _DEFERRED if message.kind == "pressed" else _NOTED
+            await self._rest.acknowledge(data, answer)
+        except DeliveryError as error:
+            _log.warning("interaction %s was stored but not acknowledged: %s", data["id"], error)
+
+    # The small steps.
+
+    def _read(self, payload: Payload, where: Where, raw: str, *, edit: bool = False) -> Arrival:
+        """Understand one message payload; what cannot be understood becomes poison."""
+        try:
+            read = normalize.edited if edit else normalize.said
+            message = read(payload, where, self.scope)
+        except MALFORMED as error:
+            return self._arrival(str(payload.get("id")), raw, error=repr(error))
+        return self._arrival(str(payload["id"]), raw, message)
+
+    def _arrival(
+        self, source: str, raw: str, message: Message | None = None, *, error: str = ""
+    ) -> Arrival:
+        return Arrival(
+            platform="discord",
+            bot=self.scope.bot,
+            source_id=source,
+            raw=raw,
+            message=message,
+            error=error,
+        )
+
+    async def _commit(
+        self, channel: Channel, arrivals: Sequence[Arrival], newest: int, *, live: bool = False
+    ) -> None:
+        """Store, and move the cursor where the rule of this module allows it.
+
+        Live messages that are nothing of ours move it only once a minute: reading them again
+        costs less than a transaction for each.
+        """
+        ours = [one for one in arrivals if one.message or one.error]
+        moves = newest > channel.seen or not channel.saved
+        if live:
+            quiet = channel.saved and not ours and newest - channel.seen < _MINUTE
+            moves = moves and not channel.behind and not quiet
+        if ours or moves:
+            cursor = (self._cursor_name(channel.id), str(newest)) if moves else None
+            await self._door.take_in(ours, cursor=cursor)
+        if moves:
+            channel.seen, channel.saved = newest, True
+        for one in ours:
+            self._remember_author(one.message)
+
+    async def _keep(self, arrival: Arrival, channel: Channel | None = None) -> bool:
+        """Store what no history will bring again; give up after the last of the pauses."""
+        if arrival.message is None and not arrival.error:
+            return False
+        for pause in (0.0, *self._backoff):
+            await asyncio.sleep(pause)
+            try:
+                if channel is None:
+                    await self._door.take_in([arrival])
+                else:
+                    async with channel.lock:
+                        await self._door.take_in([arrival])
+            except StoreError as error:
+                _log.warning("event %s could not be stored: %s", arrival.source_id, error)
+            else:
+                self._remember_author(arrival.message)
+                return True
+        return False
+
+    async def _wait_for_older(self, channel: Channel) -> None:
+        """Let what was written before go first; the cursor does not move meanwhile."""
+        if channel.behind:
+            try:
+                async with asyncio.timeout(self._pace.hold):
+                    await channel.level.wait()
+            except TimeoutError:
+                _log.warning("channel %s is still behind: its new messages go first", channel.id)
+
+    async def _place_of(self, channel: Channel, data: Payload) -> Where | None:
+        try:
+            return await self._where(channel, data)
+        except DeliveryError as error:
+            _log.warning("an event of the unknown channel %s is left: %s", channel.id, error)
+            return None
+
+    async def _where(self, channel: Channel, live: Payload | None = None) -> Where:
+        """Say what a channel is; asks Discord for a server's channel that nobody told us of."""
+        if channel.where is None:
+            if live is not None and "guild_id" not in live:
+                channel.where = Where(chat=channel.id, private=True)
+            else:
+                channel.where = normalize.where_of(await self._rest.channel(channel.id))
+        return channel.where
+
+    def _remember_author(self, message: Message | None) -> None:
+        if message is not None and message.kind in {"said", "edited"}:
+            self._authors[message.message_id] = message.author.id
+            if len(self._authors) > _AUTHORS:
+                self._authors.popitem(last=False)
+            channel = self._channels.get(message.key.thread or message.key.chat)
+            if channel is not None and channel.where is not None and message.private:
+                channel.where = replace(channel.where, user=message.author.id)
+
+    def _cursor_name(self, channel: str) -> str:
+        return f"discord/{self.scope.bot}/seen/{channel}"
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], frame: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._safely(work, frame))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _safely(self, work: Coroutine[Any, Any, Any], frame: str) -> None:
+        try:
+            await work
+        except MALFORMED as error:
+            await self._keep(self._arrival("frame", frame, error=repr(error)))
+
+
+def _in_server(channel: Channel) -> bool:
+    """Order what is read: direct channels first."""
+    return channel.where is not None and not channel.where.private
+
+
+def _needs_work(channel: Channel) -> bool:
+    return channel.behind or (bool(channel.seen) and not channel.saved)

@@ -1,0 +1,183 @@
+"""Discord's web side: one logged-in client without a gateway, and what its failures mean.
+
+It is kept apart from the gateway's client because that one is mortal: a post under way must not
+be cut off when a broken gateway is thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import discord
+from discord.http import Route
+
+from core.errors import (
+    DeliveryError,
+    NoThread,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RetryAfter,
+    Unreachable,
+)
+
+FAULTS = (discord.DiscordException, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
+
+BROKEN = (*FAULTS, ValueError, KeyError, TypeError)  # and answers that are no answers
+
+_CLOSED_TO_US = frozenset({50007, 50278})  # their direct messages are closed, or no server shared
+_THREAD_SHUT = frozenset({10003, 50083, 160005})  # gone, archived for good, locked
+PAGE = 100  # the most messages that one history call gives
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How long the adapter waits for what, in seconds."""
+
+    tick: float = 1.0  # between two looks at a running gateway client
+    silence: float = 90.0  # without a heartbeat answer: the gateway is dead
+    heartbeat: float = 60.0  # the library's own patience; Discord's interval is 41.25
+    identify: float = 5.0  # between two IDENTIFYs of one client
+    hold: float = 30.0  # the longest that a live message waits for older ones to be fetched
+    patience: float = 60.0  # for one call of the web side, its rate limit waits included
+    closing: float = 5.0  # for a polite goodbye
+    again: tuple[float, ...] = (0.3, 1.0, 3.0)  # between repeats of a broken send
+
+
+def outcome(error: BaseException, *, in_thread: bool = False) -> DeliveryError:
+    """Say what a failed call means for the post it carried."""
+    if isinstance(error, discord.RateLimited):
+        return RetryAfter(error.retry_after)
+    if isinstance(error, discord.LoginFailure | aiohttp.ClientConnectorError):
+        return NotSent(f"Discord was not reached: {error}")
+    if isinstance(error, discord.DiscordServerError) or not isinstance(
+        error, discord.HTTPException
+    ):
+        return OutcomeUnknown(f"the connection to Discord broke: {type(error).__name__}")
+    return _answer(error, in_thread=in_thread)
+
+
+def _answer(error: discord.HTTPException, *, in_thread: bool) -> DeliveryError:
+    words = f"Discord refuses: {error.status} {error.code} {error.text}".strip()
+    if error.status == 429:
+        return RetryAfter(_seconds(error.response.headers.get("Retry-After")))
+    if error.status == 401:
+        return NotSent(words)
+    if error.code in _CLOSED_TO_US:
+        return Unreachable(words)
+    if in_thread and error.code in _THREAD_SHUT:
+        return NoThread(words)
+    return Refused(words)
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        return max(float(header or 60), 0.5)
+    except ValueError:
+        return 60.0
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the library's failures into DeliveryErrors."""
+    try:
+        yield
+    except BROKEN as error:
+        raise outcome(error) from error
+
+
+class Rest:
+    """Logs in on first use; every method raises DeliveryError of the kind that fits."""
+
+    def __init__(self, token: str, pace: Pace) -> None:
+        self._token = token
+        self._pace = pace
+        self._client: discord.Client | None = None
+        self._door = asyncio.Lock()
+        self._closed = False
+
+    async def open(self) -> discord.Client:
+        """Return the logged-in client. Raises NotSent while Discord cannot be reached."""
+        async with self._door:
+            if self._closed:
+                raise NotSent("Heed is stopping")
+            if self._client is None:
+                try:
+                    self._client = await logged_in(self._token, self._pace)
+                except BROKEN as error:
+                    found = outcome(error)
+                    if isinstance(found, RetryAfter):
+                        raise found from error
+                    raise NotSent(f"Discord does not let the bot in: {error}") from error
+            return self._client
+
+    async def close(self) -> None:
+        """Say goodbye; from now on nothing is sent."""
+        async with self._door:
+            self._closed = True
+            if self._client is not None:
+                await self._client.close()
+                self._client = None
+
+    async def history(self, channel: str, after: int) -> list[Mapping[str, Any]]:
+        """Return up to `PAGE` messages written after an id, oldest first."""
+        return sorted(
+            await self._ask(lambda client: client.http.logs_from(int(channel), PAGE, after=after)),
+            key=lambda payload: int(payload["id"]),
+        )
+
+    async def channel(self, channel: str) -> Mapping[str, Any]:
+        """Return the payload of one channel."""
+        found: Mapping[str, Any] = await self._ask(
+            lambda client: client.http.get_channel(int(channel))
+        )
+        return found
+
+    async def acknowledge(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """Answer an interaction; Discord waits three seconds for it."""
+        route = Route(
+            "POST",
+            "/interactions/{webhook_id}/{webhook_token}/callback",
+            webhook_id=int(payload["id"]),
+            webhook_token=str(payload["token"]),
+        )
+        await self._ask(lambda client: client.http.request(route, json=answer), patience=3.0)
+
+    async def register(self, commands: Sequence[Mapping[str, Any]]) -> None:
+        """Put the global slash commands in place of those that stand there."""
+        body: Any = list(commands)
+        await self._ask(
+            lambda client: client.http.bulk_upsert_global_commands(
+                client.application_id or 0, payload=body
+            )
+        )
+
+    async def _ask(
+        self, call: Callable[[discord.Client], Any], patience: float | None = None
+    ) -> Any:  # noqa: ANN401 -- whatever JSON the platform answers
+        client = await self.open()
+        with translated():
+            async with asyncio.timeout(patience or self._pace.patience):
+                return await call(client)
+
+
+async def logged_in(token: str, pace: Pace) -> discord.Client:
+    """Return a client that can call the web side. Raises what the library raises."""
+    client = discord.Client(
+        intents=discord.Intents(guilds=True),  # no gateway; the library warns without this one
+        allowed_mentions=discord.AllowedMentions.none(),
+        max_messages=None,
+        max_ratelimit_timeout=pace.patience / 2,
+    )
+    try:
+        async with asyncio.timeout(pace.patience):
+            await client.login(token)
+    except BaseException:
+        await client.close()
+        raise
+    return client

@@ -1,0 +1,269 @@
+"""The Telegram adapter: wires the loop or the webhook, the sender and the health together."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import telegram
+from telegram import BotCommand
+from telegram.request import HTTPXRequest
+
+from adapters.telegram.intake import arrival, unreadable
+from adapters.telegram.normalize import ALLOWED, Account
+from adapters.telegram.outcome import REJECTED, TokenRejected, hide
+from adapters.telegram.poll import SLACK, Backoff, Poll, Pulse
+from adapters.telegram.send import Sender
+from core.errors import DeliveryError, RetryAfter, SetupError, StoreError
+from core.message import Arrival, Place, Post, Receipt, TextLimit
+from core.ports import Clock, Door, Health, Remember
+
+API_BASE = "https://api.telegram.org/bot"
+FILE_BASE = "https://api.telegram.org/file/bot"
+SECRET_HEADER = "x-telegram-bot-api-secret-token"  # noqa: S105 - a header's name
+_WEBHOOK_CHECK = 60.0  # seconds between two looks at what Telegram knows of our webhook
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Commands = Mapping[str, Sequence[tuple[str, str]]]  # language -> (name, description)
+
+
+def _nobody(_problem: str) -> None:
+    """Hear no alarm."""
+
+
+class TelegramAdapter:
+    """One bot account on Telegram. See core.ports.Adapter for what each method promises."""
+
+    platform = "telegram"
+    limit = TextLimit(size=4096, utf16=True)
+
+    def __init__(  # noqa: PLR0913 - every argument is one setting of the operator
+        self,
+        door: Door,
+        *,
+        token: str,
+        clock: Clock,
+        api_base: str = API_BASE,
+        file_base: str = FILE_BASE,
+        desk_chat: str = "",
+        watch: frozenset[str] = frozenset(),
+        mode: Literal["polling", "webhook"] = "polling",
+        webhook_url: str = "",
+        webhook_secret: str = "",
+        poll_timeout: float = 25.0,
+        commands: Commands | None = None,
+        on_alarm: Callable[[str], None] = _nobody,
+        call_timeout: float = 15.0,
+        backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+    ) -> None:
+        _check_settings(token, api_base, mode, webhook_url, webhook_secret)
+        hide(token)
+        self.bot = token.partition(":")[0]
+        self._door, self._clock, self._mode = door, clock, mode
+        self._desk_chat, self._watch = desk_chat, watch
+        self._webhook_url, self._secret = webhook_url, webhook_secret
+        self._commands, self._backoff = commands or {}, backoff
+        self._account: Account | None = None  # known once Telegram has told our name
+        self._poll_transport = HTTPXRequest(
+            connection_pool_size=2, read_timeout=poll_timeout + SLACK, connect_timeout=10.0
+        )
+        self._transport = HTTPXRequest(
+            connection_pool_size=64, read_timeout=call_timeout, write_timeout=call_timeout
+        )
+        self._bot = telegram.Bot(
+            token,
+            base_url=api_base,
+            base_file_url=file_base,
+            request=self._transport,
+            get_updates_request=self._poll_transport,
+        )
+        self._poll = Poll(self._poll_transport, f"{api_base}{token}", poll_timeout)
+        window = 3 * (poll_timeout if mode == "polling" else _WEBHOOK_CHECK)
+        self._pulse = Pulse(clock, window, on_alarm)
+        self._sender = Sender(self._bot, clock)
+        self._loose: set[asyncio.Task[None]] = set()  # calls that nobody waits for
+
+    async def run(self) -> None:
+        """Serve until cancelled. Survives every fault of the platform; never returns early."""
+        self._sender.open()
+        await asyncio.gather(self._transport.initialize(), self._poll_transport.initialize())
+        try:
+            await self._learn_name()
+            self._start(self._offer_commands())
+            if self._mode == "webhook":
+                await self._keep_webhook()
+            else:
+                await self._insist(self._bot.delete_webhook)  # else every poll is a conflict
+                await self._poll.run(self._store, self._pulse, self._backoff)
+        finally:
+            await self.close()
+
+    async def check(self) -> None:
+        """Ask Telegram who we are. Raises SetupError for a token that it refuses.
+
+        Raises another DeliveryError when Telegram cannot be reached: `run` gets over that.
+        """
+        await self._transport.initialize()
+        try:
+            await self._sender.call(self._bot.get_me)
+        except TokenRejected as error:
+            raise SetupError(f"{REJECTED}.") from error
+
+    async def close(self) -> None:
+        """End connections; `run` does it by itself, and may be called again afterwards."""
+        self._sender.close()
+        for task in tuple(self._loose):
+            task.cancel()
+        await asyncio.gather(*self._loose, return_exceptions=True)
+        await asyncio.gather(self._transport.shutdown(), self._poll_transport.shutdown())
+
+    async def deliver(self, post: Post, remember: Remember) -> Receipt:
+        """Send or edit one post. Raises DeliveryError."""
+        return await self._sender.deliver(post, remember)
+
+    def repeatable(self, post: Post) -> bool:
+        """Edits may be repeated, and a reply is an edit of its placeholder. Nothing else may."""
+        return post.kind in {"reply", "edit"} or (
+            post.message_id is not None and post.kind != "thread"
+        )
+
+    async def typing(self, place: Place) -> None:
+        """Show that somebody is thinking."""
+        await self._sender.typing(place)
+
+    async def preview(self, place: Place, draft: int, text: str) -> None:
+        """Show a reply while it is written, in private chats."""
+        await self._sender.preview(place, draft, text)
+
+    def health(self) -> Health:
+        """Say how the connection is, by the age of the last good poll."""
+        return self._pulse.health(f"@{self._account.username}" if self._account else "")
+
+    async def webhook(self, headers: Mapping[str, str], body: bytes) -> int:
+        """Take one webhook request in and return the status to answer.
+
+        200 only after the commit, also for poison: Telegram would offer it again for ever. 401
+        for a missing or wrong secret, 503 while nothing can be stored.
+        """
+        given = {name.lower(): value for name, value in headers.items()}.get(SECRET_HEADER, "")
+        if not self._secret or not hmac.compare_digest(given.encode(), self._secret.encode()):
+            return 401
+        if self._account is None:
+            return 503
+        try:
+            update = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            came = unreadable(body, self._account, f"{type(error).__name__}: {error}"[:500])
+        else:
+            came = arrival(update, self._account, now=self._clock())
+        try:
+            await self._take_in([came], None)
+        except StoreError as error:
+            self._pulse.bad(str(error))
+            return 503
+        self._pulse.good()
+        return 200
+
+    async def _store(self, updates: list[Any], offset: int) -> None:
+        """Commit a batch with the offset that may then confirm it."""
+        account = self._account
+        if account is None:  # run() learns the name before it polls
+            raise StoreError("the bot does not know its own name yet")
+        now = self._clock()
+        arrivals = [arrival(update, account, now=now) for update in updates]
+        await self._take_in(arrivals, (f"telegram/{self.bot}/offset", str(offset)))
+
+    async def _take_in(self, arrivals: list[Arrival], cursor: tuple[str, str] | None) -> None:
+        await self._door.take_in(arrivals, cursor=cursor)
+        for each in arrivals:
+            if each.message is not None and each.message.kind == "pressed":
+                self._start(self._sender.answer(each.message.event_id))
+
+    async def _learn_name(self) -> None:
+        """Ask until Telegram tells our own name: without it no mention can be recognized."""
+        me = await self._insist(self._bot.get_me)
+        self._account = Account(
+            bot=self.bot,
+            username=me.username or "",
+            desk_chat=self._desk_chat,
+            watch=self._watch,
+        )
+
+    async def _insist(self, make: Callable[[], Awaitable[T]]) -> T:
+        """Make a call until it succeeds, with growing pauses."""
+        for pause in self._backoff:
+            try:
+                return await self._sender.call(make)
+            except DeliveryError as error:
+                self._pulse.bad(str(error), rejected=isinstance(error, TokenRejected))
+                asked = error.seconds if isinstance(error, RetryAfter) else 0.0
+            await asyncio.sleep(max(pause, asked))
+        raise AssertionError("a back-off never ends")
+
+    async def _keep_webhook(self) -> None:
+        """Tell Telegram our address, and look every minute whether it still knows it."""
+        while True:
+            info = await self._insist(self._bot.get_webhook_info)
+            if info.url != self._webhook_url:
+                await self._insist(
+                    lambda: self._bot.set_webhook(
+                        self._webhook_url, secret_token=self._secret, allowed_updates=ALLOWED
+                    )
+                )
+            failed = info.last_error_date
+            if failed and self._clock() - failed.timestamp() < _WEBHOOK_CHECK:
+                self._pulse.bad(f"cannot deliver to the webhook: {info.last_error_message}")
+            else:
+                self._pulse.good()
+            await asyncio.sleep(_WEBHOOK_CHECK)
+
+    async def _offer_commands(self) -> None:
+        """Set the command menu of each language where it has changed."""
+        for language, wanted in self._menus().items():
+            try:
+                await self._offer_menu(language, wanted)
+            except DeliveryError as error:
+                log.warning("the command menu could not be set: %s", error)
+
+    async def _offer_menu(self, language: str, wanted: list[tuple[str, str]]) -> None:
+        now = await self._sender.call(lambda: self._bot.get_my_commands(language_code=language))
+        if [(each.command, each.description) for each in now] != wanted:
+            menu = [BotCommand(name, said) for name, said in wanted]
+            await self._sender.call(lambda: self._bot.set_my_commands(menu, language_code=language))
+
+    def _menus(self) -> dict[str, list[tuple[str, str]]]:
+        """Return the menus by two-letter code; "" is for every other language."""
+        menus = {language[:2]: list(menu) for language, menu in self._commands.items()}
+        if menus and "" not in menus:
+            menus[""] = menus.get("en") or next(iter(menus.values()))
+        return menus
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._loose.add(task)
+        task.add_done_callback(self._loose.discard)
+
+
+def _check_settings(token: str, api_base: str, mode: str, url: str, secret: str) -> None:
+    """Raise SetupError for settings that can never work."""
+    if not re.fullmatch(r"\d+:[\w-]+", token):
+        raise SetupError(
+            "telegram.token does not look like a token: copy the whole line that @BotFather gave, "
+            "digits, a colon and letters."
+        )
+    if not re.fullmatch(r"https?://[^\s/]+/\S*", api_base):
+        raise SetupError("telegram.api_base must be an http(s) address that ends in /bot.")
+    if mode == "webhook" and not url.startswith("https://"):
+        raise SetupError("Set telegram.webhook_url to the public https address of this server.")
+    if mode == "webhook" and not re.fullmatch(r"[\w-]{1,256}", secret, re.ASCII):
+        raise SetupError(
+            "Set telegram.webhook_secret to 1-256 letters, digits, '_' or '-': without it anybody "
+            "could forge messages."
+        )

@@ -1,0 +1,133 @@
+"""What became of a call, told by its error; and the token kept out of every log line.
+
+Whether a post may be sent again depends on the cause: a connection that was never made sent
+nothing, an answer that broke off may hide a message that exists. The library raises the same
+NetworkError for both, so the cause underneath is asked. httpx is the library's guest, not ours,
+hence its errors are known by name.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from telegram.error import (
+    BadRequest,
+    Conflict,
+    EndPointNotFound,
+    Forbidden,
+    InvalidToken,
+    RetryAfter as FloodControl,
+    TelegramError,
+)
+
+from core.errors import (
+    DeliveryError,
+    NoThread,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RetryAfter,
+    Unreachable,
+)
+
+REJECTED = "Telegram refuses the token: check telegram.token, or make a new one with @BotFather"
+_NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
+_NO_THREAD = (
+    "message thread not found",
+    "topic_closed",
+    "topic_deleted",
+    "topic_id_invalid",
+    "not a forum",
+    "create a topic",
+)
+_FLOOD_WITHOUT_TIME = 5.0  # seconds to wait when Telegram says "too many" but not how long
+
+
+class NotModified(Refused):
+    """The message already reads so: an edit that is done."""
+
+
+class Gone(Refused):
+    """The message to edit no longer exists."""
+
+
+class Unformatted(Refused):
+    """Telegram cannot use the formatting; the same text plain is welcome."""
+
+
+class TokenRejected(NotSent):
+    """The token is not accepted; nothing can be sent until the operator mends it."""
+
+
+def outcome(error: TelegramError) -> DeliveryError:
+    """Return the error of ours that says what is safe next."""
+    said = f"Telegram: {error.message}"
+    ours: DeliveryError = OutcomeUnknown(f"no clear answer from Telegram ({_name(error)})")
+    if isinstance(error, FloodControl):
+        wait = error.retry_after
+        ours = RetryAfter(wait.total_seconds() if isinstance(wait, timedelta) else wait)
+    elif isinstance(error, Forbidden):
+        ours = Unreachable(said)
+    elif isinstance(error, BadRequest):  # before its base, NetworkError: it is an answer
+        ours = _refusal(error.message)
+    elif isinstance(error, InvalidToken | EndPointNotFound):
+        ours = TokenRejected(REJECTED)
+    elif isinstance(error, Conflict):
+        ours = NotSent(said)
+    elif error.message.startswith("Too Many Requests"):
+        ours = RetryAfter(_FLOOD_WITHOUT_TIME)
+    elif type(error.__cause__).__name__ in _NEVER_LEFT:
+        ours = NotSent("Telegram could not be reached")
+    return ours
+
+
+def _name(error: BaseException) -> str:
+    """Return the name of the innermost cause: it tells most."""
+    return _name(error.__cause__) if error.__cause__ else type(error).__name__
+
+
+def _refusal(said: str) -> Refused:
+    """Sort a 400 by Telegram's own words."""
+    lower, text = said.lower(), f"Telegram: {said}"
+    if "message is not modified" in lower:
+        return NotModified(text)
+    if "message to edit not found" in lower or "message_id_invalid" in lower:
+        return Gone(text)
+    if any(words in lower for words in _NO_THREAD):
+        return NoThread(text)
+    if "entit" in lower:  # "can't parse entities", ENTITY_BOUNDS_INVALID, ...
+        return Unformatted(text)
+    return Refused(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """A log filter that blots the token out before anybody writes the line down."""
+
+    token: str
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        if self.token in said:
+            record.msg, record.args = said.replace(self.token, "<token>"), None
+        return True
+
+
+def hide(token: str) -> None:
+    """Keep `token` out of what the library and its HTTP client log.
+
+    A filter sees only the records of its own logger, never of those below, so each is named.
+    """
+    for name in (
+        "httpx",
+        "httpcore.connection",
+        "httpcore.http11",
+        "telegram",
+        "telegram.Bot",
+        "telegram.request",
+        "telegram.request.BaseRequest",
+        "telegram.request.HTTPXRequest",
+    ):
+        logging.getLogger(name).addFilter(_Hidden(token))  # an equal one is kept only once

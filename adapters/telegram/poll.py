@@ -1,0 +1,179 @@
+"""The getUpdates loop: fetch, store, and only then confirm.
+
+The call whose `offset` confirms a batch is made after the transaction that stored it. The loop
+ends only by being cancelled: whatever Telegram answers, it notes it once, waits and asks again.
+Nobody asks a flag whether it runs; the age of its last good poll tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from telegram.error import TelegramError
+from telegram.request import HTTPXRequest
+
+from adapters.telegram.intake import number
+from adapters.telegram.normalize import ALLOWED
+from adapters.telegram.outcome import REJECTED
+from core.errors import HeedError, RetryAfter, StoreError
+from core.ports import Clock, Health
+
+SLACK = 10.0  # seconds an answer may be late, above the poll's own timeout
+_TWO_POLLERS = "another program polls Telegram with the same token: stop one of the two"
+
+_ALLOWED = json.dumps(ALLOWED)
+
+Store = Callable[[list[Any], int], Awaitable[None]]  # (raw updates, the offset that confirms them)
+
+log = logging.getLogger(__name__)
+
+
+class BadPoll(HeedError):
+    """A poll that brought nothing we can use."""
+
+
+class Rejected(BadPoll):
+    """401 or 404: most likely the token is wrong, yet one of them may be a hiccup."""
+
+
+class Pulse:
+    """How the connection is, told by the last good poll; raises the alarm once per trouble."""
+
+    def __init__(self, clock: Clock, window: float, on_alarm: Callable[[str], None]) -> None:
+        self._clock, self._window, self._alarm = clock, window, on_alarm
+        self._last_good: float | None = None
+        self._since = clock()
+        self._alarmed = False
+        self._rejected = False
+        self.problem = ""
+
+    def good(self) -> None:
+        """Note a good poll."""
+        if self.problem:
+            log.info("Telegram is back")
+        self._last_good = self._clock()
+        self._alarmed = self._rejected = False
+        self.problem = ""
+
+    def bad(self, problem: str, *, rejected: bool = False) -> None:
+        """Note a bad poll; the same problem is logged once."""
+        if problem != self.problem:
+            log.warning("Telegram: %s", problem)
+        self.problem, self._rejected = problem, rejected
+        if not self._alarmed and (rejected or self.age() > self._window):
+            self._alarmed = True
+            self._alarm(problem)
+
+    def age(self) -> float:
+        """Return the seconds since the last good poll, or since the start."""
+        since = self._since if self._last_good is None else self._last_good
+        return self._clock() - since
+
+    def health(self, name: str) -> Health:
+        """Say how the connection is."""
+        late = self.age() > self._window
+        if late or self._rejected or (self.problem and self._last_good is None):
+            silent = f"Telegram has not answered for {self.age():.0f} s"
+            return Health(state="failing", name=name, problem=self.problem or silent)
+        return Health(state="connecting" if self._last_good is None else "ok", name=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Growing pauses: `first` seconds, doubling up to `longest`."""
+
+    first: float = 1.0
+    longest: float = 60.0
+
+    def __iter__(self) -> Iterator[float]:
+        pause = self.first
+        while True:
+            yield pause
+            pause = min(pause * 2, self.longest)
+
+
+class Poll:
+    """One poller. `store` raises StoreError when nothing was stored."""
+
+    def __init__(self, transport: HTTPXRequest, address: str, timeout: float) -> None:
+        self._transport, self._address, self._timeout = transport, address, timeout
+
+    async def run(self, store: Store, pulse: Pulse, backoff: Backoff) -> None:
+        """Fetch and store until cancelled.
+
+        The first call names no offset: what was stored but not confirmed comes again and is
+        dropped by the inbox key. An offset kept from long ago would be dangerous, because after a
+        week of silence Telegram goes on with any number, perhaps a lower one. For the same reason
+        an offset is used once: the call that names it makes Telegram forget what lies below.
+        """
+        offset, pauses = 0, iter(backoff)
+        while True:
+            try:
+                updates = await self._fetch(offset)
+                offset = 0
+                if updates:
+                    offset = _after(updates)
+                    await store(updates, offset)
+            except (BadPoll, StoreError, RetryAfter) as error:
+                if isinstance(error, StoreError):
+                    offset = 0  # nothing was stored, so nothing may be confirmed
+                pulse.bad(str(error), rejected=isinstance(error, Rejected))
+                asked = error.seconds if isinstance(error, RetryAfter) else 0.0
+                await asyncio.sleep(max(next(pauses), asked))
+            else:
+                pulse.good()
+                pauses = iter(backoff)
+
+    async def _fetch(self, offset: int) -> list[Any]:
+        """Return the raw updates of one long poll. Raises BadPoll, or RetryAfter."""
+        query = {"limit": 100, "timeout": int(self._timeout), "allowed_updates": _ALLOWED}
+        if offset:
+            query["offset"] = offset
+        try:
+            async with asyncio.timeout(self._timeout + SLACK):  # also against a body that drips
+                status, body = await self._transport.do_request(
+                    f"{self._address}/getUpdates?{urlencode(query)}", "GET"
+                )
+        except (TelegramError, TimeoutError) as error:
+            raise BadPoll("cannot be reached, or the connection broke") from error
+        if status in {401, 404}:
+            raise Rejected(REJECTED)
+        if status == 409:
+            raise BadPoll(_TWO_POLLERS)
+        answer = _json(body)
+        if status == 429:
+            raise RetryAfter(_seconds(answer))
+        updates = answer.get("result")
+        if status != 200 or not isinstance(updates, list):
+            raise BadPoll(f"answered with status {status} and no updates")
+        return updates
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    """Return the answer's object, empty where it is none."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _seconds(answer: dict[str, Any]) -> float:
+    """Return how long a 429 asks to wait, 1 s where it does not say; at most five minutes."""
+    parameters = answer.get("parameters")
+    asked = parameters.get("retry_after") if isinstance(parameters, dict) else None
+    return min(float(asked), 300.0) if isinstance(asked, int | float) else 1.0
+
+
+def _after(updates: list[Any]) -> int:
+    """Return the offset that confirms a batch. Raises BadPoll when nothing in it has a number."""
+    numbers = [each for update in updates if (each := number(update)) is not None]
+    if not numbers:
+        raise BadPoll("sent updates without numbers")
+    return max(numbers) + 1

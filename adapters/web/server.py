@@ -1,0 +1,246 @@
+"""The web adapter: one socket, one Starlette application, inside the loop that is running.
+
+A post for the web needs no sending: core has committed it and told it on the board, and every
+open page listens there. So delivery here is a receipt, and repeating it shows nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message as Sent, Receive, Scope, Send
+
+from adapters.web.api import Api, Ready
+from adapters.web.arrival import BOT, PLATFORM
+from adapters.web.guard import Guard, Pace
+from adapters.web.room import Room
+from adapters.web.stream import json_answer
+from core.errors import EngineBusy, EngineError, SetupError, StoreError
+from core.message import Place, Post, Receipt, TextLimit
+from core.ports import Clock, Desk, Health, Remember
+
+_CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    429: "too_many",
+    503: "unavailable",
+}
+_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    # Not no-referrer: with that a browser sends 'Origin: null' even from our own forms.
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+
+
+def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the one form every refusal has."""
+    error = {"code": _CODES.get(status, "error"), "message": message}
+    return json_answer({"error": error}, status, dict(headers or {}))
+
+
+class _Shell:
+    """Around everything: the headers of every answer, and the wall of the try-it room."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_on(sent: Sent) -> None:
+            if sent["type"] == "http.response.start":
+                told = {name for name, _ in sent["headers"]}
+                sent["headers"].extend(pair for pair in _HEADERS if pair[0] not in told)
+            await send(sent)
+
+        app = self._app
+        if scope["path"] == "/" or scope["path"].startswith("/room"):
+            why = self._guard.outsider(Request(scope))
+            app = app if why is None else refusal(403, why)
+        await app(scope, receive, send_on)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: who runs the loop decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[explicit-override]
+        """Capture none."""
+        yield
+
+
+class WebAdapter:
+    """Serves the API to programs and the try-it room to this machine's own browser."""
+
+    platform = PLATFORM
+    bot = BOT
+    limit = TextLimit(size=100_000)
+
+    def __init__(  # noqa: PLR0913
+        self,
+        desk: Desk,
+        *,
+        clock: Clock,
+        host: str,
+        port: int,
+        token: str = "",
+        ready: Ready,
+        metrics: Callable[[], bytes],
+        webhook: Callable[[Mapping[str, str], bytes], Awaitable[int]] | None = None,
+        per_minute: int = 60,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._socket: socket.socket | None = None
+        self._serving = False
+        self._closing = asyncio.Event()
+        guard = Guard(host, token)
+        api = Api(
+            desk=desk,
+            guard=guard,
+            clock=clock,
+            ready=ready,
+            metrics=metrics,
+            webhook=webhook,
+            pace=Pace(per_minute),
+            closing=self._closing,
+        )
+        self._room = Room(desk, clock=clock, ready=ready, closing=self._closing)
+        self._app = Starlette(
+            routes=[*api.routes(), *self._room.routes()],
+            middleware=[Middleware(_Shell, guard=guard)],
+            exception_handlers={
+                HTTPException: _refused,
+                StoreError: _not_now,
+                EngineError: _not_now,
+                Exception: _broken,
+            },
+        )
+
+    @property
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        return self._app
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the page."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    async def bind(self) -> None:
+        """Take the port now, so that a busy one is known before anything else starts.
+
+        Port 0 takes a free one. Raises SetupError with one sentence that says what to set.
+        """
+        if not 0 <= self._port <= 65535:  # the resolver would take it modulo 65536
+            raise SetupError(
+                f"{self._port} is no port: set HEED_HTTP__PORT to a number from 1 to 65535."
+            )
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            family, _, _, _, address = found[0]
+            self._socket = socket.create_server(address, family=family, backlog=512)
+        except OSError as error:
+            raise SetupError(self._why_not(error)) from error
+        self._port = self._socket.getsockname()[1]
+
+    def _why_not(self, error: OSError) -> str:
+        if error.errno == errno.EADDRINUSE:
+            return (
+                f"Port {self._port} is in use by another program: "
+                "set HEED_HTTP__PORT to a free one, such as 8081."
+            )
+        if error.errno == errno.EACCES:
+            return f"Port {self._port} needs more rights: set HEED_HTTP__PORT above 1023."
+        return (
+            f"Heed cannot listen on {self._host} port {self._port} ({error}): "
+            "set HEED_HTTP__HOST to an address of this machine and HEED_HTTP__PORT to a port."
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled; then let running answers end for three seconds."""
+        if self._socket is None:
+            await self.bind()
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve([self._socket] if self._socket else None))
+        self._serving = True
+        try:
+            await asyncio.shield(serving)
+        finally:
+            self._serving = False
+            self._closing.set()
+            server.should_exit = True
+            await serving
+            await self._room.close()
+
+    async def deliver(self, post: Post, remember: Remember) -> Receipt:  # noqa: ARG002
+        """Give the receipt of a post that every open page has already been told of."""
+        return Receipt(
+            message_id=post.message_id or str(post.id),
+            thread=str(post.id) if post.kind == "thread" else "",
+        )
+
+    def repeatable(self, post: Post) -> bool:  # noqa: ARG002
+        """Say yes: a page draws what the database holds, so nothing shows twice."""
+        return True
+
+    async def typing(self, place: Place) -> None:
+        """Do nothing: the page shows it by itself."""
+
+    async def preview(self, place: Place, draft: int, text: str) -> None:
+        """Do nothing: tokens reach the page by the board."""
+
+    def health(self) -> Health:
+        """Say whether the port is being served."""
+        return Health(state="ok" if self._serving else "connecting", name=self.url)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return refusal(error.status_code, error.detail, error.headers)
+
+
+async def _not_now(_request: Request, error: Exception) -> Response:
+    seconds = error.seconds if isinstance(error, EngineBusy) else 1.0
+    return refusal(503, str(error), {"Retry-After": f"{max(1.0, seconds):.0f}"})
+
+
+async def _broken(_request: Request, _error: Exception) -> Response:
+    return refusal(500, "Something broke inside Heed; the log says what.")

@@ -1,0 +1,323 @@
+"""The command line. Imports click and nothing else: each command imports its own world.
+
+Whatever the operator can mend ends here as one plain sentence on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from core.errors import HeedError, PromptError, SetupError
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+
+# Every command with its line of help, in the order in which `heed --help` lists them.
+HELP = {
+    "run": "Start Heed: the page, and every platform that has a token.",
+    "chat": "Talk to Heed in this terminal.",
+    "tag": "Tag lines from stdin; one JSON line each to stdout.",
+    "replay": "Run recorded dialogues through the rules; nothing is sent.",
+    "doctor": "Check the whole installation and say how to mend it.",
+    "init": "Write heed.toml by asking a few questions.",
+    "db": "Care for the database.",
+    "export": "Print everything kept about one person, as JSON.",
+    "forget": "Erase everything kept about one person.",
+    "model": "Fetch, import and list models.",
+    "staff": "Say who may answer on the web page.",
+}
+
+
+class _Group(click.Group):
+    """A group that keeps the order of its table and takes each line of help from it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # type: ignore[explicit-override]  # noqa: ARG002
+        return [name for name in HELP if name in self.commands] or list(self.commands)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:  # type: ignore[explicit-override]
+        cmd.help = cmd.short_help = cmd.help or HELP.get(cmd.name or "")
+        super().add_command(cmd, name)
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:  # noqa: FBT001
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            click.echo(f"heed {version('heed')}")
+        except PackageNotFoundError:
+            click.echo("heed (not installed: run `make setup`)")
+        ctx.exit()
+
+
+@click.group("heed", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings file; otherwise HEED_CONFIG, otherwise ./heed.toml.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Print the version.",
+)
+@click.pass_context
+def heed(ctx: click.Context, config: Path | None) -> None:
+    """Heed answers people on Telegram, Discord and the web, and brings a human in when needed."""
+    ctx.obj = config
+
+
+def _settings(ctx: click.Context) -> Settings:
+    """Read the settings and set the logs up, for the commands that do something."""
+    from bot.config import load
+
+    settings = load(ctx.obj)
+    from bot.logs import set_up
+
+    set_up(settings)
+    return settings
+
+
+@heed.command()
+@click.pass_context
+def run(ctx: click.Context) -> None:  # noqa: D103  # the table has the line
+    import asyncio
+
+    settings = _settings(ctx)
+    from bot.app import serve
+
+    asyncio.run(serve(settings))
+
+
+@heed.command()
+@click.pass_context
+def chat(ctx: click.Context) -> None:  # noqa: D103
+    import asyncio
+
+    settings = _settings(ctx)
+    from bot.app import chat as talk
+
+    asyncio.run(talk(settings))
+
+
+@heed.command()
+@click.option("--batch", type=click.IntRange(1, 4096), default=32, show_default=True)
+@click.option("--explain", is_flag=True, help="Add how each tag was made.")
+@click.pass_context
+def tag(ctx: click.Context, batch: int, explain: bool) -> None:  # noqa: D103, FBT001
+    settings = _settings(ctx)
+    from bot.tagging import tag as tag_lines
+
+    ctx.exit(tag_lines(settings, batch, explain))
+
+
+@heed.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_context
+def replay(ctx: click.Context, file: Path) -> None:  # noqa: D103
+    settings = _settings(ctx)
+    from bot.replay import replay as replay_file
+
+    ctx.exit(replay_file(settings, file))
+
+
+@heed.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:  # noqa: D103
+    from bot.doctor import examine
+
+    ctx.exit(examine(ctx.obj, click.echo))
+
+
+@heed.command()
+@click.pass_context
+def init(ctx: click.Context) -> None:  # noqa: D103
+    from bot.setup import write_settings
+
+    write_settings(ctx.obj)
+
+
+@heed.group(cls=_Group)
+def db() -> None:  # noqa: D103
+    pass
+
+
+@db.command("upgrade")
+@click.pass_context
+def db_upgrade(ctx: click.Context) -> None:
+    """Bring the database to the form this version of Heed needs."""
+    url = _settings(ctx).database.url
+    from bot.database import upgrade
+
+    upgrade(url)
+    click.echo("The database is up to date.")
+
+
+@db.command("check")
+@click.pass_context
+def db_check(ctx: click.Context) -> None:
+    """Say whether the database is whole and up to date."""
+    url = _settings(ctx).database.url
+    from bot.database import check
+
+    check(url)
+    click.echo("The database is whole and up to date.")
+
+
+@heed.command()
+@click.argument("userref", metavar="PLATFORM:USER")
+@click.pass_context
+def export(ctx: click.Context, userref: str) -> None:  # noqa: D103
+    import json
+
+    settings = _settings(ctx)
+    from bot.database import export as export_person
+
+    click.echo(json.dumps(export_person(settings, userref), ensure_ascii=False, indent=2))
+
+
+@heed.command()
+@click.argument("userref", metavar="PLATFORM:USER")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def forget(ctx: click.Context, userref: str, yes: bool) -> None:  # noqa: D103, FBT001
+    settings = _settings(ctx)
+    if not yes and not _agreed(f"Erase everything kept about {userref}? It cannot be undone."):
+        click.echo("Nothing was erased.")
+        return
+    from bot.database import forget as forget_person
+
+    click.echo(forget_person(settings, userref))
+
+
+def _agreed(question: str) -> bool:
+    """Ask a yes-or-no question; the end of the input is a no."""
+    try:
+        return click.confirm(question)
+    except click.Abort:
+        if sys.stdin.isatty():  # Ctrl-C, not the end of a pipe
+            raise
+        return False
+
+
+@heed.group(cls=_Group)
+def model() -> None:  # noqa: D103
+    pass
+
+
+@model.command("pull")
+@click.argument("name")
+@click.pass_context
+def model_pull(ctx: click.Context, name: str) -> None:
+    """Download a model, e.g. qwen2.5-0.5b; an interrupted download goes on where it stopped."""
+    settings = _settings(ctx)
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from bot.models import pull
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(name, total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total or None)
+
+        pull(settings, name, on_progress)
+    click.echo(f"{name} is on this machine.")
+
+
+@model.command("import")
+@click.argument("path", metavar="DIR|ZIP", type=click.Path(path_type=Path))
+@click.pass_context
+def model_import(ctx: click.Context, path: Path) -> None:
+    """Take in a model that was copied here by hand."""
+    settings = _settings(ctx)
+    from bot.models import import_
+
+    click.echo(import_(settings, path))
+
+
+@model.command("list")
+def model_list() -> None:
+    """List the models on this machine."""
+    from bot.models import list_
+
+    for line in list_():
+        click.echo(line)
+
+
+@heed.group(cls=_Group)
+def staff() -> None:  # noqa: D103
+    pass
+
+
+@staff.command("add")
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="May change settings and remove others.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@click.pass_context
+def staff_add(ctx: click.Context, name: str, admin: bool, password_stdin: bool) -> None:  # noqa: FBT001
+    """Add somebody who may answer on the web page."""
+    settings = _settings(ctx)
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if not password:
+        raise SetupError("The password is empty; give one of at least one character.")
+    from bot.database import add_staff
+
+    add_staff(settings, name, password, admin)
+    click.echo(f"{name} may log in.")
+
+
+@staff.command("list")
+@click.pass_context
+def staff_list(ctx: click.Context) -> None:
+    """List who may answer on the web page."""
+    settings = _settings(ctx)
+    from bot.database import list_staff
+
+    for line in list_staff(settings):
+        click.echo(line)
+
+
+@staff.command("remove")
+@click.argument("name")
+@click.pass_context
+def staff_remove(ctx: click.Context, name: str) -> None:
+    """Take somebody's access away, at once."""
+    settings = _settings(ctx)
+    from bot.database import remove_staff
+
+    remove_staff(settings, name)
+    click.echo(f"{name} may no longer log in.")
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Run `command` and return the exit code of the process; say what went wrong in a sentence."""
+    try:
+        code = command()
+    except click.ClickException as err:
+        err.show()
+        return err.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except HeedError as err:
+        click.echo(str(err), err=True)
+        return 2 if isinstance(err, SetupError | PromptError) else 1
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Be the program `heed`."""
+    sys.exit(guarded(lambda: heed.main(prog_name="heed", standalone_mode=False)))

@@ -1,0 +1,134 @@
+"""Read the settings: heed.toml and the environment, once, checked whole.
+
+The environment wins, key by key: `HEED_TELEGRAM__TOKEN` is `token` in `[telegram]`. Everything
+wrong ends in SetupError with one plain sentence, and no sentence ever repeats a value, because the
+value may be a secret. This is the only module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from bot.settings import Settings, StaffPlace, known_keys
+from core.errors import SetupError
+
+__all__ = ["Settings", "StaffPlace", "load", "prepare_environment", "settings_file"]
+
+DEFAULT_FILE: Final = Path("heed.toml")
+_PREFIX: Final = "HEED_"
+_FILE_VARIABLE: Final = "HEED_CONFIG"
+
+
+def prepare_environment() -> None:
+    """Set what a library reads from the environment while it is imported.
+
+    python-telegram-bot warns about its own RetryAfter unless it may return timedeltas.
+    """
+    os.environ.setdefault("PTB_TIMEDELTA", "1")  # noqa: TID251
+
+
+def settings_file(config: Path | None = None) -> Path:
+    """Return the file that `load` reads: the argument, HEED_CONFIG, or ./heed.toml."""
+    return config or Path(os.environ.get(_FILE_VARIABLE) or DEFAULT_FILE)  # noqa: TID251
+
+
+def load(config: Path | None = None) -> Settings:
+    """Read heed.toml and the environment. Raises SetupError with one plain sentence."""
+    prepare_environment()
+    path = settings_file(config)
+    values = _read_file(path, must_exist=path != DEFAULT_FILE)
+    _refuse_unknown(path, values)
+    _refuse_unknown_variables()
+    try:
+        return Settings(**values)
+    except ValidationError as err:
+        raise SetupError(_sentence(path, err)) from None
+
+
+def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if must_exist:
+            raise SetupError(
+                f"The settings file {path} does not exist; write it with `heed init`."
+            ) from None
+        return {}
+    except OSError as err:
+        raise SetupError(f"The settings file {path} cannot be read: {err.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SetupError(f"The settings file {path} is not UTF-8 text; save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as err:
+        raise SetupError(f"The settings file {path} is not valid TOML: {err}.") from None
+
+
+def _refuse_unknown(path: Path, values: dict[str, Any]) -> None:
+    known = known_keys()
+    sections = list(Settings.model_fields)
+    for section, inner in values.items():
+        if section not in sections:
+            name = f"[{section}]" if isinstance(inner, dict) else section
+            raise SetupError(f"{path}: {name} is no section of Heed{_hint(section, sections)}.")
+        if not isinstance(inner, dict):
+            raise SetupError(f"{path}: {section} is a section; write [{section}] and keys below.")
+        for key in inner:
+            if (full := f"{section}.{key}") not in known:
+                raise SetupError(f"{path}: {full} is no setting of Heed{_hint(full, known)}.")
+
+
+def _refuse_unknown_variables() -> None:
+    known = [_variable(key) for key in known_keys()]
+    for name in os.environ:  # noqa: TID251
+        upper = name.upper()
+        if not upper.startswith(_PREFIX) or upper == _FILE_VARIABLE:
+            continue
+        if upper not in known:
+            nearest = _hint(upper, [*known, _FILE_VARIABLE])
+            raise SetupError(f"The environment variable {name} is no setting of Heed{nearest}.")
+
+
+def _hint(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.65)
+    return f"; the nearest one is {nearest[0]}" if nearest else "; remove it"
+
+
+def _variable(key: str) -> str:
+    return _PREFIX + key.upper().replace(".", "__")
+
+
+_EXPECTED: Final = {
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "string_type": "must be a text in quotes",
+    "string_too_short": "must not be empty",
+    "tuple_type": "must be a list",
+    "path_type": "must be a path in quotes",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+
+
+def _sentence(path: Path, err: ValidationError) -> str:
+    """Say what is wrong with the first wrong setting, and where it was set."""
+    first = err.errors(include_url=False, include_input=False)[0]
+    what = _EXPECTED.get(first["type"], "has the wrong type").format(**first.get("ctx", {}))
+    section, *rest = (str(part) for part in first["loc"])
+    if not rest:
+        return f"The settings of [{section}] do not fit together: {what}."
+    key = f"{section}.{rest[0]}"
+    variables = {name.upper(): name for name in os.environ}  # noqa: TID251
+    return f"The setting {variables.get(_variable(key), f'{key} in {path}')} {what}."

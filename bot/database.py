@@ -1,0 +1,216 @@
+"""The database from the outside: made, brought up to date, checked, held, asked about a person."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from argon2 import PasswordHasher
+
+from bot.settings import Settings
+from core.errors import SetupError, StoreError
+from core.store import Inline, Store, integrity, open_engine, people, privacy
+from core.texts import Texts
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of a SQLite address, or None for another database."""
+    prefix = "sqlite:///"
+    return Path(url.removeprefix(prefix)) if url.startswith(prefix) else None
+
+
+def prepare(url: str) -> None:
+    """Make the folder of a SQLite file and see that we may write there. Raises SetupError."""
+    path = file_of(url)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"The folder {path.parent} for the database cannot be made ({error.strerror}); "
+            "set HEED_DATABASE__URL to a place you may write to."
+        ) from None
+    target = path if path.exists() else path.parent
+    if not os.access(target, os.W_OK):
+        raise SetupError(
+            f"{target} may not be written; give this user the right to write there, "
+            "or set HEED_DATABASE__URL to another place."
+        )
+
+
+def _alembic(connection: object | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database to the newest revision (or `revision`), making it if need be."""
+    prepare(url)
+    engine = open_engine(url, write=True)
+    try:
+        with engine.begin() as connection:
+            command.upgrade(_alembic(connection), revision)
+    finally:
+        engine.dispose()
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the database back to an earlier revision, or to "base": nothing."""
+    engine = open_engine(url, write=True)
+    try:
+        with engine.begin() as connection:
+            command.downgrade(_alembic(connection), revision)
+    finally:
+        engine.dispose()
+
+
+def check(url: str) -> str:
+    """Return one line on the database's state. Raises SetupError that says what to do."""
+    path = file_of(url)
+    if path is not None and not path.exists():
+        raise SetupError(f"There is no database at {path} yet; make it with `heed db upgrade`.")
+    try:
+        verdict = integrity(url)
+        now = _revision(url)
+    except (StoreError, sqlite3.DatabaseError, OSError) as error:
+        raise SetupError(f"The database cannot be read: {error}.") from None
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    if verdict != "ok":
+        raise SetupError(f"The database is damaged ({verdict}); restore a backup.")
+    if now != head:
+        raise SetupError(
+            f"The database is at revision {now or 'none'}, Heed needs {head}: "
+            "run `heed db upgrade`."
+        )
+    return f"database ok, revision {now}"
+
+
+def _revision(url: str) -> str | None:
+    engine = open_engine(url, write=False)
+    try:
+        with engine.begin() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def hold(url: str) -> Iterator[None]:
+    """Hold the database as its one writer while the process lives. Raises SetupError if held.
+
+    A kernel lock, so that a crash frees it: never a file that somebody has to remove.
+    """
+    path = file_of(url)
+    if path is None:
+        yield
+        return
+    with Path(f"{path}.lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise SetupError(
+                f"Another Heed (process {lock.read().strip() or '?'}) is using {path}; "
+                "stop it first, or set HEED_DATABASE__URL to another file."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Store]:
+    upgrade(settings.database.url)
+    store = Store(settings.database.url, Inline)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def export(settings: Settings, ref: str) -> list[dict[str, Any]]:
+    """Return everything kept of a person, by `platform:user id`, one entry per place."""
+    with _opened(settings) as store:
+        found = _find(store, ref)
+        return [store.read_now(partial(privacy.export, conversation_id=i)) for i in found]
+
+
+def forget(settings: Settings, ref: str) -> str:
+    """Erase a person, by `platform:user id`, in every place; return what was done.
+
+    What staff were shown in their chats is erased by posts that a running Heed sends.
+    """
+    texts = Texts.load()
+    messages = cases = 0
+    with _opened(settings) as store:
+        for conversation_id in _find(store, ref):
+            erased = store.write_now(
+                partial(
+                    privacy.forget,
+                    conversation_id=conversation_id,
+                    done=_silent,
+                    copy=texts.say("erased_copy", "en"),
+                    now=time.time(),
+                )
+            )
+            messages += erased.count.messages
+            cases += erased.count.cases
+        store.write_now(privacy.bury)
+        clean = store.erase_log()
+    rest = "" if clean else " A running Heed truncates the write-ahead log when it is idle."
+    return f"{messages} messages and {cases} cases are erased.{rest}"
+
+
+def _silent(**_counts: int) -> str:
+    """The operator erases on the person's behalf: no post to them."""
+    return ""
+
+
+def _find(store: Store, ref: str) -> list[int]:
+    platform, _, user = ref.partition(":")
+    if not user or platform not in ("telegram", "discord", "web", "terminal"):
+        raise SetupError(
+            f"{ref!r} names nobody; write platform:user id, as in telegram:12345 or web:ann."
+        )
+    found = store.read_now(lambda c: people.find(c, platform, user))
+    if not found:
+        raise SetupError(f"Nothing is kept of {ref}.")
+    return found
+
+
+def add_staff(settings: Settings, name: str, password: str, admin: bool) -> None:  # noqa: FBT001
+    """Add somebody who may log in on the web. Raises SetupError for a name that is taken."""
+    hashed = PasswordHasher().hash(password)
+    with _opened(settings) as store:
+        if not store.write_now(
+            lambda c: people.add_staff(c, name, hashed, time.time(), admin=admin)
+        ):
+            raise SetupError(f"{name} is staff already; remove them first to change anything.")
+
+
+def list_staff(settings: Settings) -> Iterable[str]:
+    """Return one line per staff member."""
+    with _opened(settings) as store:
+        return store.read_now(people.list_staff)
+
+
+def remove_staff(settings: Settings, name: str) -> None:
+    """Remove a staff member. Raises SetupError when there is none of that name."""
+    with _opened(settings) as store:
+        if not store.write_now(lambda c: people.remove_staff(c, name)):
+            raise SetupError(f"There is no staff member named {name}.")

@@ -1,0 +1,317 @@
+"""What the operator can set: one frozen class a section, with its default and its bounds.
+
+heed.example.toml documents every key in the same order; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+
+class StaffPlace(NamedTuple):
+    """One place where staff work: the web page, a Telegram chat or a Discord channel."""
+
+    platform: Literal["web", "telegram", "discord"]
+    chat: str = ""  # empty for the web page
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+def _web_address(value: str) -> str:
+    if not re.match(r"https?://[^/\s]+", value):
+        raise ValueError("must be a web address that starts with https:// or http://")
+    return value.rstrip("/")
+
+
+def _ends_in_bot(value: str) -> str:
+    return value if value.endswith("/bot") else f"{value}/bot"  # Telegram's token follows at once
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+BotAddress = Annotated[WebAddress, AfterValidator(_ends_in_bot)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+    )
+
+
+class Telegram(_Section):
+    """The Telegram bot; off while there is no token."""
+
+    token: Secret = None
+    api_base: BotAddress = "https://api.telegram.org/bot"
+    file_base: BotAddress = "https://api.telegram.org/file/bot"
+    mode: Literal["polling", "webhook"] = "polling"
+    webhook_url: str = ""  # public address that Telegram calls; ours listens on http.host:port
+    webhook_secret: Secret = None
+    watch: Words = ()  # chat ids of groups where every message is heard, not only mentions
+
+    @model_validator(mode="after")
+    def _webhook_is_whole(self) -> Telegram:
+        if self.mode == "webhook":
+            if not self.webhook_url.startswith("https://"):
+                raise ValueError("mode webhook needs webhook_url, and it must start with https://")
+            secret = self.webhook_secret.get_secret_value() if self.webhook_secret else ""
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret):
+                raise ValueError(
+                    "mode webhook needs webhook_secret: 1 to 256 letters, digits, - or _"
+                )
+        return self
+
+
+class Discord(_Section):
+    """The Discord bot; off while there is no token."""
+
+    token: Secret = None
+    api_base: WebAddress = "https://discord.com/api/v10"
+    gateway_url: str = ""  # empty: the address that Discord itself names
+    mode: Literal["mention", "watch"] = "mention"
+    watch: Words = ()  # channel ids heard in full; needs mode watch and the content intent
+
+
+class Database(_Section):
+    """Where everything is kept."""
+
+    url: str = Field(default="sqlite:///data/heed.db", repr=False)  # may hold a password
+
+
+class Model(_Section):
+    """Which model tags and writes, and how much it may use."""
+
+    name: str = Field(default="auto", min_length=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    reply_tokens: int = Field(default=256, ge=1, le=4096)
+    reply_seconds: float = Field(default=30.0, gt=0)
+    history_tokens: int = Field(default=1500, ge=0)
+    kv_budget_mb: int = Field(default=512, ge=16)
+    slots: int = Field(default=2, ge=1, le=64)
+    threads: int = Field(default=0, ge=0)  # 0: the engine chooses
+    api_key: Secret = None  # for a remote model
+
+
+class Desk(_Section):
+    """Where staff are found."""
+
+    staff: str = "web"
+
+    @field_validator("staff")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        _staff_places(value)
+        return value
+
+    @property
+    def places(self) -> tuple[StaffPlace, ...]:
+        """The staff places in order of preference; the web page is always among them."""
+        return _staff_places(self.staff)
+
+
+def _staff_places(text: str) -> tuple[StaffPlace, ...]:
+    places: list[StaffPlace] = []
+    for part in (p.strip() for p in text.split(",")):
+        platform, _, chat = part.partition(":")
+        if part == "web":
+            places.append(StaffPlace("web"))
+        elif platform == "telegram" and re.fullmatch(r"-?\d+", chat):
+            places.append(StaffPlace("telegram", chat))
+        elif platform == "discord" and re.fullmatch(r"\d+", chat):
+            places.append(StaffPlace("discord", chat))
+        else:
+            raise ValueError(
+                "must be web, telegram:<chat id> or discord:<channel id>, or several with commas"
+            )
+    if all(place.platform != "web" for place in places):
+        places.append(StaffPlace("web"))
+    return tuple(dict.fromkeys(places))
+
+
+class Http(_Section):
+    """The page, the HTTP interface and webhooks."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=8080, ge=0, le=65535)  # 0: any free port
+    token: Secret = None  # asked of every caller when set
+
+
+class Prompts(_Section):
+    """The prompt files."""
+
+    dir: OptionalPath = None  # None: the ones that come with Heed
+    tag: str = Field(default="sentiment", min_length=1)  # which task tags messages
+
+
+class Answers(_Section):
+    """The operator's own answers."""
+
+    file: Path = Path("answers.toml")  # read when it exists
+
+
+class Mood(_Section):
+    """The running mood of a user, -1 to 1."""
+
+    half_life: float = Field(default=1800.0, gt=0)  # seconds until half a mood has faded
+    tense_enter: float = Field(default=-0.35, ge=-1, le=1)
+    tense_leave: float = Field(default=-0.20, ge=-1, le=1)
+    upset_enter: float = Field(default=-0.55, ge=-1, le=1)
+    upset_leave: float = Field(default=-0.25, ge=-1, le=1)
+
+    @model_validator(mode="after")
+    def _leaves_above_entry(self) -> Mood:
+        if self.tense_leave <= self.tense_enter:
+            raise ValueError("tense_leave must be greater than tense_enter")
+        if self.upset_leave <= self.upset_enter:
+            raise ValueError("upset_leave must be greater than upset_enter")
+        if self.upset_enter >= self.tense_enter:
+            raise ValueError("upset_enter must be less than tense_enter")
+        return self
+
+
+class Escalation(_Section):
+    """When a human is called."""
+
+    spike_p_neg: float = Field(default=0.7, ge=0, le=1)
+    sure_p_neg: float = Field(default=0.90, ge=0, le=1)
+    sure_strength: float = Field(default=0.80, ge=0, le=1)
+    confidence: float = Field(default=0.75, ge=0, le=1)
+    refractory_minutes: float = Field(default=30.0, ge=0)
+    not_needed_minutes: float = Field(default=120.0, ge=0)
+    cases_per_day: int = Field(default=3, ge=0)  # caused by mood, per user
+    money_words: Words = (
+        "refund",
+        "chargeback",
+        "fraud",
+        "scam",
+        "lawyer",
+        "lawsuit",
+        "退款",
+        "诈骗",
+        "律师",
+        "起诉",
+    )
+
+
+class Privacy(_Section):
+    """How long things are kept."""
+
+    text_days: int = Field(default=30, ge=1)
+    score_days: int = Field(default=365, ge=1)
+
+
+class Limits(_Section):
+    """What one person may send."""
+
+    per_user_minute: int = Field(default=10, ge=1)
+    message_chars: int = Field(default=8000, ge=1)
+
+
+class Log(_Section):
+    """What is written to the log, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(BaseSettings):
+    """Everything the operator can set. Frozen; made by `load`.
+
+    `Settings(http=Http(port=0))` works too, for tests: what is passed stands where heed.toml
+    stands, so a HEED_ variable still wins.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEED_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    telegram: Telegram = Telegram()
+    discord: Discord = Discord()
+    database: Database = Database()
+    model: Model = Model()
+    desk: Desk = Desk()
+    http: Http = Http()
+    prompts: Prompts = Prompts()
+    answers: Answers = Answers()
+    mood: Mood = Mood()
+    escalation: Escalation = Escalation()
+    privacy: Privacy = Privacy()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[explicit-override]  # 3.11 has no @override
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the names are the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over what the file says."""
+        return env_settings, init_settings
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every secret value in use, longest first: what no log line may hold."""
+        return tuple(sorted(set(_secrets_in(self)), key=len, reverse=True))
+
+
+def _secrets_in(section: BaseModel) -> Iterator[str]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _secrets_in(value)
+        elif isinstance(value, SecretStr):
+            yield value.get_secret_value()
+        elif isinstance(value, str) and (found := re.search(r"://[^/@\s]*:([^/@\s]+)@", value)):
+            yield found[1]
+            yield urllib.parse.unquote(found[1])
+
+
+def known_keys() -> list[str]:
+    """Return every setting as `section.key`."""
+    return [
+        f"{section}.{key}"
+        for section, field in Settings.model_fields.items()
+        for key in field.default.__class__.model_fields
+    ]

@@ -1,0 +1,138 @@
+"""Delivery: claim an outbox row, hand it to its adapter, commit what became of it.
+
+Each outcome has its own path and none falls through to another: sent; wait (the platform said how
+long); not sent (safe to repeat); unknown (repeated only where repeating shows nothing twice, else
+flagged); refused; no such thread; unreachable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import structlog
+
+from core.errors import (
+    DeliveryError,
+    NoThread,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RetryAfter,
+    Unreachable,
+)
+from core.message import Post
+from core.ports import Adapter, Clock, Probe, no_probe
+from core.store import Store, outbox
+from core.store.outbox import Claim, Lane
+
+log = structlog.get_logger(__name__)
+
+PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)  # seconds after the n-th failed try
+
+
+class Delivery:
+    """Sends what is queued, lane by lane."""
+
+    def __init__(
+        self,
+        store: Store,
+        adapters: Mapping[tuple[str, str], Adapter],
+        clock: Clock,
+        probe: Probe = no_probe,
+    ) -> None:
+        self._store = store
+        self._adapters = adapters  # by (platform, bot)
+        self._clock = clock
+        self._probe = probe
+
+    async def settle_doubts(self) -> None:
+        """Once at start: decide about every row that was being sent when the process ended."""
+        for claim in await self._store.read(partial(outbox.in_doubt, now=self._clock())):
+            adapter = self._adapter(claim.post)
+            if adapter is not None and adapter.repeatable(claim.post):
+                await self._later(claim.post, 0.0, "the process ended while this was being sent")
+            else:
+                await self._end(claim.post, "uncertain", "it may have arrived before a crash")
+
+    async def due(self, quiet: float = 10.0) -> list[Lane]:
+        """Return lanes with due rows that nobody touched for `quiet` seconds: for the sweep."""
+        return await self._store.read(partial(outbox.open_lanes, now=self._clock(), quiet=quiet))
+
+    async def work(self, lane: Lane) -> float | None:
+        """Send the lane's next row. Returns seconds to wait, or None when nothing is left."""
+        self._probe("before send claim")
+        claim = await self._store.write(partial(outbox.claim, lane=lane, now=self._clock()))
+        if claim is None or isinstance(claim, float):
+            return claim
+        self._probe("after send claim")
+        await self._send(claim)
+        return 0.0
+
+    async def _send(self, claim: Claim) -> None:
+        post = claim.post
+        adapter = self._adapter(post)
+        if adapter is None:
+            await self._later(post, 60.0, f"{post.place.platform} is not connected")
+            return
+        try:
+            receipt = await adapter.deliver(post, partial(self._remember, post.id))
+        except DeliveryError as error:
+            await self._failed(adapter, post, error)
+            return
+        self._probe("before sent commit")
+        await self._store.write(
+            partial(outbox.sent, row_id=post.id, receipt=receipt, now=self._clock())
+        )
+        self._probe("after sent commit")
+
+    async def _failed(self, adapter: Adapter, post: Post, error: DeliveryError) -> None:
+        words = str(error) or type(error).__name__
+        now = self._clock()
+        log.warning("not delivered", row=post.id, kind=post.kind, cause=type(error).__name__)
+        match error:
+            case RetryAfter():
+                await self._later(post, error.seconds, words)
+            case NotSent():
+                await self._later(post, _pause(post), words)
+            case OutcomeUnknown():
+                if adapter.repeatable(post):
+                    await self._later(post, _pause(post), words)
+                else:
+                    await self._end(post, "uncertain", words)
+            case NoThread():
+                await self._store.write(
+                    partial(outbox.no_thread, row_id=post.id, error=words, now=now)
+                )
+            case Unreachable():
+                await self._store.write(partial(outbox.unreachable, row_id=post.id, now=now))
+            case Refused():
+                await self._end(post, "failed", words)
+            case _:
+                await self._end(post, "uncertain", words)
+
+    async def _remember(self, row_id: int, message_id: str) -> None:
+        await self._store.write(
+            partial(outbox.remember, row_id=row_id, message_id=message_id, now=self._clock())
+        )
+
+    async def _later(self, post: Post, seconds: float, error: str) -> None:
+        await self._store.write(
+            partial(outbox.later, row_id=post.id, seconds=seconds, error=error, now=self._clock())
+        )
+
+    async def _end(self, post: Post, state: outbox.End, error: str) -> None:
+        await self._store.write(
+            partial(outbox.end, row_id=post.id, state=state, error=error, now=self._clock())
+        )
+
+    def _adapter(self, post: Post) -> Adapter | None:
+        return self._adapters.get((post.place.platform, post.place.bot))
+
+
+def _pause(post: Post) -> float:
+    """Return how long to wait after a failure: longer the longer it has been failing."""
+    for pause in PAUSES:
+        if post.age < pause * 2:
+            return pause
+    return PAUSES[-1]

@@ -1,0 +1,449 @@
+"""Model files on this machine: find them, fetch them, take in a copy, and list what is there.
+
+A model lies in one of two places: in Heed's own folder, data/models/<name>, or in the cache that
+it shares with other programs that load from the hub (HF_HOME). Nothing here loads a model, and
+nothing is fetched unless `pull` is called. A download is kept apart until every file is whole and
+its checksum is right, so what is found is never half a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import httpx2
+
+from core.errors import SetupError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
+
+MODELS: Final = Path("data/models")
+SHORT: Final[Mapping[str, str]] = {
+    "qwen2.5-0.5b": "Qwen/Qwen2.5-0.5B-Instruct",
+    "qwen1.5-0.5b": "Qwen/Qwen1.5-0.5B-Chat",
+    "qwen3-0.6b": "Qwen/Qwen3-0.6B",
+}
+AUTO: Final = SHORT["qwen2.5-0.5b"]
+OnProgress = Callable[[int, int], None]  # bytes here, bytes in all
+
+_PARTS: Final = ".parts"  # inside the models folder: what is not whole yet
+_NEEDED: Final = re.compile(r"[^/]+\.(?:safetensors|json|jinja|model|txt)")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TRIES: Final = 5
+_CHUNK: Final = 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A whole model of this machine. `source` is what the local engine is given."""
+
+    name: str
+    source: str
+    folder: Path
+
+
+# ---- what is here --------------------------------------------------------------------------
+
+
+def full_name(name: str) -> str:
+    """Return the hub id that a short name stands for; any other name as it is."""
+    return SHORT.get(name.lower(), name)
+
+
+def auto_choice(home: Path | None = None) -> Found | None:
+    """Return the model that `auto` speaks with, when all of it is on this machine."""
+    return find(AUTO, home)
+
+
+def find(name: str, folder: Path | None = None) -> Found | None:
+    """Return a whole model by hub id, short name or the name it was imported under."""
+    name, folder = full_name(name), folder or MODELS
+    if not _is_name(name):
+        return None
+    for place in (folder / name, folder / name.rpartition("/")[2]):
+        if place.is_dir() and problem(place) is None:
+            return Found(name=name, source=str(place), folder=place)
+    cached = _cached(name)
+    if cached is not None and problem(cached) is None:
+        return Found(name=name, source=name, folder=cached)
+    return None
+
+
+def _is_name(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) <= 2 and all(_NAME.fullmatch(part) for part in parts)
+
+
+def _hub_cache() -> Path | None:
+    """Return the shared cache, wherever HF_HOME and its kin put it; None without the library."""
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return None
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _cached(name: str) -> Path | None:
+    """Return the folder of a model in the shared cache, whole or not."""
+    cache = _hub_cache()
+    if cache is None or not (cache / f"models--{name.replace('/', '--')}").is_dir():
+        return None  # looked at first because the next import takes half a second
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json", cache_dir=cache)
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def problem(folder: Path) -> str | None:
+    """Say in one sentence why a folder is no usable chat model; None when it looks whole."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kinds = config.get("architectures") or []
+        if not config.get("model_type"):
+            return f"{folder}: config.json names no model_type, so it is not a model's"
+        if kinds and not any(str(kind).endswith("ForCausalLM") for kind in kinds):
+            return f"{folder} holds a {kinds[0]}, which writes no text: choose a causal LM"
+        return _weights_problem(folder) or _tokenizer_problem(folder)
+    except FileNotFoundError as fault:
+        return f"{folder}: {Path(str(fault.filename)).name} is missing; copy the whole model folder"
+    except OSError as fault:
+        return f"{folder} cannot be read: {fault.strerror}"
+    except (ValueError, AttributeError, TypeError):
+        return f"{folder}: a JSON file of it is damaged; copy the model again"
+
+
+def _weights_problem(folder: Path) -> str | None:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        files = [folder / Path(shard).name for shard in sorted(set(shards))]
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return f"{folder} holds no weights: Heed reads *.safetensors and nothing else"
+    for file in files:
+        if not _whole(file):
+            return f"{folder}: {file.name} is cut short or is no safetensors file; copy it again"
+    return None
+
+
+def _whole(file: Path) -> bool:
+    """Say whether a safetensors file is as long as its own header says."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= size - 8:
+            return False
+        header = json.loads(stream.read(length))
+    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    return size == 8 + length + max(ends, default=0)
+
+
+def _tokenizer_problem(folder: Path) -> str | None:
+    choices = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("tokenizer.model",))
+    if any(all((folder / name).is_file() for name in names) for names in choices):
+        return None
+    return f"{folder} holds no tokenizer: copy tokenizer.json beside config.json"
+
+
+def is_demo(folder: Path) -> bool:
+    """Say whether this checkpoint only shows the mechanism, and its words mean nothing."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("heed_demo") is True
+
+
+def list_(folder: Path | None = None) -> Iterator[str]:
+    """Yield one line for each model of this machine, and for each download that was broken off."""
+    folder, cache = folder or MODELS, _hub_cache()
+    for config in sorted([*folder.glob("*/config.json"), *folder.glob("*/*/config.json")]):
+        place = config.parent
+        name = place.relative_to(folder).as_posix()
+        if not name.startswith(_PARTS):
+            yield _line(name, place, str(folder))
+    for place in sorted(cache.glob("models--*")) if cache is not None else ():
+        name = place.name.removeprefix("models--").replace("--", "/", 1)
+        found = find(name, folder) if _is_name(name) else None
+        if found is not None and found.source == name:
+            yield _line(name, found.folder, "shared cache")
+    for place in sorted(folder.glob(f"{_PARTS}/*--*")):
+        name = place.name.replace("--", "/", 1)
+        yield f"{name}  broken off: `heed model pull {name}` goes on where it stopped"
+
+
+def _line(name: str, folder: Path, where: str) -> str:
+    if (why := problem(folder)) is not None:
+        return f"{name}  cannot be used: {why}"
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    note = ", a demo: its words mean nothing" if is_demo(folder) else ""
+    return f"{name}  {size / 1e6:.0f} MB, {where}{note}"
+
+
+# ---- taking in a copy ----------------------------------------------------------------------
+
+
+def import_(path: Path, folder: Path | None = None) -> Found:
+    """Take in a model folder, or a zip of one, under its own name; the old one is replaced.
+
+    Raises SetupError, and then nothing has changed.
+    """
+    path, folder = path.expanduser(), folder or MODELS
+    name = _import_name(path)
+    new = folder / _PARTS / f"{name}.new"
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        if path.is_dir():
+            _copy_folder(path, new)
+        else:
+            _unpack(path, new)
+        if (why := problem(new)) is not None:
+            raise SetupError(f"{why.replace(str(new), str(path))}.")
+        _put(new, folder / name)
+    except OSError as fault:
+        raise SetupError(f"{path} cannot be imported: {fault.strerror or fault}.") from fault
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return Found(name=name, source=str(folder / name), folder=folder / name)
+
+
+def _import_name(path: Path) -> str:
+    """Return what an imported model is called: as its folder, its zip, or its cache entry."""
+    if not path.exists():
+        raise SetupError(f"{path} does not exist; give a model folder or a zip of one.")
+    whole = path.resolve()
+    cached = [part for part in whole.parts if part.startswith("models--")]
+    name = cached[-1].rpartition("--")[2] if cached else whole.name
+    name = name if path.is_dir() else name.removesuffix(".zip")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
+def _copy_folder(path: Path, new: Path) -> None:
+    for file in sorted(path.iterdir()):
+        if file.is_file() and _NEEDED.fullmatch(file.name):
+            shutil.copyfile(file, new / file.name)  # what a link points to: caches hold links
+
+
+def _unpack(path: Path, new: Path) -> None:
+    """Unpack the model files of a zip, by their bare names: no entry can leave the folder."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            configs = [
+                PurePosixPath(entry.filename)
+                for entry in packed.infolist()
+                if PurePosixPath(entry.filename).name == "config.json"
+            ]
+            if not configs:
+                raise SetupError(f"{path} holds no config.json; zip the whole model folder.")
+            root = min(configs, key=lambda config: len(config.parts)).parent
+            wanted = [
+                entry
+                for entry in packed.infolist()
+                if PurePosixPath(entry.filename).parent == root
+                and _NEEDED.fullmatch(PurePosixPath(entry.filename).name)
+            ]
+            if sum(entry.file_size for entry in wanted) > shutil.disk_usage(new).free:
+                raise SetupError(f"There is not enough room on the disk to unpack {path}.")
+            for entry in wanted:
+                with (
+                    packed.open(entry) as source,
+                    (new / PurePosixPath(entry.filename).name).open("wb") as target,
+                ):
+                    shutil.copyfileobj(source, target, _CHUNK)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as fault:
+        raise SetupError(f"{path} cannot be unpacked ({fault}); zip the folder again.") from fault
+
+
+def _put(new: Path, target: Path) -> None:
+    """Put a whole model in its place; the one before stays until the new one stands there."""
+    old = new.with_name(f"{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+# ---- fetching ------------------------------------------------------------------------------
+
+
+def pull(name: str, on_progress: OnProgress, folder: Path | None = None) -> Found:
+    """Fetch a model by hub id or short name; goes on where an earlier call was broken off.
+
+    Blocks; runs in any thread. An exception out of `on_progress` breaks off. Heeds HF_ENDPOINT,
+    HF_HUB_OFFLINE and HF_TOKEN; what HF_HOME has already is not fetched. Raises SetupError.
+    """
+    name, folder = full_name(name), folder or MODELS
+    if not _is_name(name) or "/" not in name:
+        raise SetupError(
+            f"{name} is no model's name: write owner/model, or one of {', '.join(SHORT)}."
+        )
+    if (found := find(name, folder)) is not None:
+        return found
+    commit, files = _listing(name)
+    part = folder / _PARTS / name.replace("/", "--")
+    total = sum(file.size or 0 for file in files)
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        with (part / ".lock").open("w") as lock:
+            _hold(lock, name)
+            if shutil.disk_usage(part).free < total - sum(f.stat().st_size for f in part.iterdir()):
+                raise SetupError(f"{name} needs {total / 1e6:.0f} MB on the disk; make room first.")
+            done = 0
+            for file in files:
+                before = done
+                _fetch(name, commit, file, part, lambda n, at=before: on_progress(at + n, total))  # type: ignore[misc]
+                done += file.size or 0
+            (part / ".lock").unlink()
+            if (why := problem(part)) is not None:
+                raise SetupError(f"{name} cannot be used: {why.replace(str(part), name)}.")
+            _put(part, folder / name)
+    except httpx2.HTTPError as fault:
+        raise SetupError(_unreachable(name, type(fault).__name__)) from None
+    except OSError as fault:
+        raise SetupError(f"{name} cannot be stored: {fault.strerror or fault}.") from fault
+    on_progress(total, total)
+    return Found(name=name, source=str(folder / name), folder=folder / name)
+
+
+def _listing(name: str) -> tuple[str, list[RepoSibling]]:
+    """Ask the hub for the present commit of a model and for the files that are needed of it."""
+    try:
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    except ImportError as fault:
+        raise SetupError(
+            "Fetching a model needs the local extra: install heed[local], "
+            "or set model.name to a server's URL."
+        ) from fault
+    try:
+        about = HfApi().model_info(name, files_metadata=True, timeout=20)
+    except GatedRepoError as fault:
+        raise SetupError(
+            f"{name} is given only to who has agreed to its terms: agree on its page, "
+            "then set HF_TOKEN to a token of yours."
+        ) from fault
+    except RepositoryNotFoundError as fault:
+        raise SetupError(
+            f"The hub knows no model {name}: check the spelling; a private one needs HF_TOKEN."
+        ) from fault
+    except HfHubHTTPError as fault:
+        raise SetupError(_unreachable(name, f"it answers {fault.response.status_code}")) from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as fault:
+        raise SetupError(_unreachable(name, type(fault).__name__)) from None
+    except (ValueError, KeyError, TypeError) as fault:
+        raise SetupError(_unreachable(name, "it does not answer as a hub does")) from fault
+    files = [file for file in about.siblings or () if _NEEDED.fullmatch(file.rfilename)]
+    if about.sha is None or not any(file.rfilename.endswith(".safetensors") for file in files):
+        raise SetupError(f"{name} offers no *.safetensors, and Heed reads nothing else.")
+    return about.sha, files
+
+
+def _unreachable(name: str, why: str) -> str:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE forbids to ask it"
+    host = urlsplit(constants.ENDPOINT).hostname or "the hub"
+    return (
+        f"{name} cannot be fetched from {host} ({why}). Other ways in: `heed model import DIR|ZIP` "
+        "with a copy made elsewhere, a mirror by HF_ENDPOINT=https://..., or the URL of a server "
+        "by HEED_MODEL__NAME=http://..."
+    )
+
+
+def _hold(lock: IO[str], name: str) -> None:
+    """Keep a second download of the same model out; the lock goes when its process goes."""
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SetupError(f"{name} is being fetched already; wait for it.") from None
+
+
+def _fetch(
+    name: str, commit: str, file: RepoSibling, folder: Path, tell: Callable[[int], None]
+) -> None:
+    """Fetch one file unless it is here, from where its part ends, and check it."""
+    target = folder / file.rfilename
+    checksum = file.lfs.sha256 if file.lfs is not None else file.blob_id or ""
+    if target.is_file() and _right(target, file):
+        tell(file.size or 0)
+        return
+    part = folder / f"{file.rfilename}.{checksum[:16]}.part"
+    for left in reversed(range(_TRIES)):
+        try:
+            _receive(name, commit, file, part, tell)
+        except httpx2.TransportError:  # cut off: what has come is kept
+            if not left:
+                raise
+            continue
+        if _right(part, file):
+            part.rename(target)
+            return
+        part.unlink()
+        left or _give_up(name, file)
+
+
+def _give_up(name: str, file: RepoSibling) -> None:
+    raise SetupError(
+        f"{file.rfilename} of {name} arrives damaged each time: try later or another mirror."
+    )
+
+
+def _receive(
+    name: str, commit: str, file: RepoSibling, part: Path, tell: Callable[[int], None]
+) -> None:
+    """Append to `part` what is missing of it. Raises httpx2.HTTPError."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    have = part.stat().st_size if part.exists() else 0
+    if file.size is not None and have == file.size:
+        return
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    url = hf_hub_url(name, file.rfilename, revision=commit)
+    with get_session().stream("GET", url, headers=headers, timeout=30) as answer:
+        if answer.status_code == 416:  # more is here than there: begin again
+            part.unlink()
+            return
+        answer.raise_for_status()
+        again = answer.status_code == 206
+        have = have if again else 0
+        with part.open("ab" if again else "wb") as target:
+            for chunk in answer.iter_bytes(_CHUNK):
+                target.write(chunk)
+                have += len(chunk)
+                tell(have)
+
+
+def _right(path: Path, file: RepoSibling) -> bool:
+    """Say whether a file is what the hub has listed."""
+    size = path.stat().st_size if path.exists() else -1
+    if file.size is not None and size != file.size:
+        return False
+    if file.lfs is not None:
+        digest, expected = hashlib.sha256(), file.lfs.sha256
+    elif file.blob_id:  # git's own name for these bytes
+        digest, expected = hashlib.sha1(f"blob {size}\0".encode()), file.blob_id  # noqa: S324
+    else:
+        return size >= 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == expected

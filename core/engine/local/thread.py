@@ -1,0 +1,161 @@
+"""The one thread that owns the model, and the only door to it.
+
+Work goes in through a queue; its outcome comes back through the asker's own event loop. Between
+two pieces of work the thread gives one beat: one step of one running reply. So a tag waits for a
+step at most, and a reply for one piece of work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from core.engine.local.turns import Pieces
+from core.errors import EngineFailed, EngineNotReady, HeedError
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_DEAD = "the engine's thread has ended: restart Heed"
+
+
+class _Job:
+    """One piece of work and the future that waits for its outcome."""
+
+    def __init__(self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._work = work
+        self._loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+
+    def run(self) -> None:
+        """Do the work in the engine thread; whatever goes wrong belongs to this asker alone."""
+        try:
+            outcome = self._work()
+        except HeedError as fault:
+            self.fail(fault)
+        except Exception as fault:  # noqa: BLE001 - a model may raise anything; the thread must live on
+            _log.exception("the engine failed one request")
+            self.fail(EngineFailed(f"the model failed: {type(fault).__name__}: {fault}"))
+        else:
+            self._tell(self._done, outcome)
+
+    def fail(self, fault: HeedError) -> None:
+        """Give the asker an error instead. Any thread."""
+        self._tell(self._failed, fault)
+
+    def _tell(self, call: Callable[[Any], None], what: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the asker's loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(call, what)
+
+    def _done(self, outcome: object) -> None:
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+    def _failed(self, fault: HeedError) -> None:
+        if not self.future.done():
+            self.future.set_exception(fault)
+
+
+class EngineThread:
+    """Runs work one piece at a time, and beats in between while there is something to say."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards the three below
+        self._state = "new"  # new, running, ended
+        self._jobs: set[_Job] = set()
+        self._streams: set[Pieces] = set()
+        self._thread = threading.Thread(target=self._run, name="heed-engine", daemon=True)
+        self.beat: Callable[[], bool] = lambda: False  # one step; True: there is more to say
+
+    @property
+    def alive(self) -> bool:
+        """Whether work is still being done."""
+        return self._state == "running"
+
+    def start(self) -> None:
+        """Begin; a second call does nothing."""
+        with self._lock:
+            if self._state == "new":
+                self._state = "running"
+                self._thread.start()
+
+    async def ask(self, work: Callable[[], T]) -> T:
+        """Have `work` done and return what it returns.
+
+        Raises its HeedError, or EngineFailed for any other fault and when the thread ends first.
+        """
+        job = _Job(work, asyncio.get_running_loop())
+        with self._lock:
+            self.check()
+            self._jobs.add(job)
+            self._queue.put(job.run)
+        try:
+            outcome: T = await job.future
+            return outcome
+        finally:
+            with self._lock:
+                self._jobs.discard(job)
+
+    def post(self, work: Callable[[], Any]) -> None:
+        """Have `work` done when its turn comes; nobody waits for it."""
+        job = _Job(work, asyncio.get_running_loop())
+        job.future.add_done_callback(lambda future: future.cancelled() or future.exception())
+        with self._lock:
+            if self._state == "running":
+                self._queue.put(job.run)
+
+    def watch(self, pieces: Pieces) -> None:
+        """See to it that the reader of `pieces` hears when the thread ends."""
+        with self._lock:
+            self.check()
+            self._streams.add(pieces)
+
+    def unwatch(self, pieces: Pieces) -> None:
+        """The reader is gone."""
+        with self._lock:
+            self._streams.discard(pieces)
+
+    def stop(self, seconds: float = 30.0) -> None:
+        """End after the present step, and wait for that. Never call it from an event loop."""
+        with self._lock:
+            running = self._state == "running"
+            self._state = "ended"
+        if running:
+            self._queue.put(None)
+            self._thread.join(seconds)
+
+    def check(self) -> None:
+        """Raise EngineNotReady before the thread runs, EngineFailed after."""
+        if self._state == "new":
+            raise EngineNotReady("the model is still warming up")
+        if self._state == "ended":
+            raise EngineFailed(_DEAD)
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            with self._lock:
+                self._state = "ended"
+                for job in self._jobs:
+                    job.fail(EngineFailed(_DEAD))
+                for pieces in self._streams:
+                    pieces.end(EngineFailed(_DEAD))
+
+    def _serve(self) -> None:
+        speaking = False
+        while True:
+            try:
+                work = self._queue.get(block=not speaking)
+            except queue.Empty:
+                pass
+            else:
+                if work is None:
+                    return
+                work()
+            speaking = self.beat()

@@ -1,0 +1,141 @@
+"""Who tags and who writes at this moment; may be exchanged between two turns, without a restart.
+
+With no model the table tags and the phrase book writes. With a model it does both, and the table
+stands in whenever the model is loading, fails, or takes too long: an alarm never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from core.engine.ports import Capacity, Joint, ReplyRequest, Started, Tagger, Writer
+from core.errors import EngineError, EngineNotReady
+from core.message import ConversationKey, Tagging
+
+
+class Engine(Tagger, Writer, Protocol):
+    """A model that tags and writes."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has been warmed up and lives."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hearing:
+    """What a model said of a message: None where there is no model, or the table stands in."""
+
+    tagging: Tagging | None
+    stand_in: bool = False
+    started: Started | None = None
+    problem: str = ""
+
+
+class Mind:
+    """The engine of the moment."""
+
+    def __init__(
+        self, phrases: Writer, engine: Engine | None = None, *, seconds: float = 30.0
+    ) -> None:
+        self.phrases = phrases
+        self.engine = engine
+        self.seconds = seconds  # how long one call may take before the table stands in
+        self.loading = False  # a model is being loaded: replies wait for it, alarms do not
+
+    @property
+    def name(self) -> str:
+        """The name of the model that speaks."""
+        return self.phrases.name if self.engine is None else self.engine.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether the configured model can speak; always true without one."""
+        return self.engine is None or self.engine.ready
+
+    async def swap(self, engine: Engine | None) -> None:
+        """Let another engine speak from the next turn on; the old one ends its threads."""
+        old, self.engine = self.engine, engine
+        if old is not None:
+            await old.close()
+
+    def has_room(self) -> bool:
+        """Whether a reply could start now."""
+        return not self.loading and self._writer().capacity().free > 0
+
+    async def room(self) -> None:
+        """Wait until a reply may start. The turn waits on disk too, in the inbox."""
+        while not self.has_room():  # noqa: ASYNC110 - engines free slots in their own threads
+            await asyncio.sleep(0.05)
+
+    def capacity(self) -> Capacity:
+        """Say how busy the engine is."""
+        return self._writer().capacity()
+
+    async def tag(self, text: str) -> Hearing:
+        """Tag one text by the model, if there is one that can."""
+        engine = self.engine
+        if engine is None:
+            return Hearing(tagging=None)
+        try:
+            self._insist(engine)
+            async with asyncio.timeout(self.seconds):
+                [tagging] = await engine.tag_many([text])
+        except (EngineError, TimeoutError) as error:
+            return Hearing(tagging=None, stand_in=True, problem=_words(error))
+        return Hearing(tagging=tagging)
+
+    async def tag_and_start(self, request: ReplyRequest) -> Hearing:
+        """Tag the last message and start the reply to it, in one forward where the model can.
+
+        Without a model nothing is started here: the phrase book needs the scores first.
+        """
+        engine = self.engine
+        if engine is None:
+            return Hearing(tagging=None)
+        try:
+            self._insist(engine)
+            async with asyncio.timeout(self.seconds):
+                if isinstance(engine, Joint):
+                    tagging, started = await engine.tag_and_start(request)
+                else:
+                    [tagging] = await engine.tag_many([request.messages[-1]])
+                    started = await engine.start(request)
+        except (EngineError, TimeoutError) as error:
+            return Hearing(tagging=None, stand_in=True, problem=_words(error))
+        return Hearing(tagging=tagging, started=started)
+
+    async def start(self, request: ReplyRequest) -> Started:
+        """Start the phrase book's reply to a message whose scores are known."""
+        return await self.phrases.start(request)
+
+    def writer_of(self, started: Started) -> Writer:
+        """Return the writer that began a reply."""
+        engine = self.engine
+        if engine is not None and started.model == engine.name:
+            return engine
+        return self.phrases
+
+    async def drop(self, key: ConversationKey) -> None:
+        """Forget what is held in memory for a conversation."""
+        await self.phrases.drop(key)
+        if self.engine is not None:
+            await self.engine.drop(key)
+
+    def _writer(self) -> Writer:
+        return self.phrases if self.engine is None else self.engine
+
+    def _insist(self, engine: Engine) -> None:
+        if not engine.ready:
+            raise EngineNotReady(f"{engine.name} is warming up")
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or "the model took too long"
+
+
+def with_scores(request: ReplyRequest, **changes: object) -> ReplyRequest:
+    """Return the request with what has been learnt meanwhile (scores, level, language)."""
+    return replace(request, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,158 @@
+"""What a conversation remembers, and how one message is judged by it: `judge`.
+
+The walk and `heed replay` both hear messages through this one function, so what a replay shows is
+what the walk would have done.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from core import mood as moods
+from core.escalation.rules import (
+    DAY,
+    Decision,
+    Policy,
+    Situation,
+    decide,
+    is_positive,
+    recent,
+)
+from core.message import Scores
+from core.mood import Mood, MoodPolicy
+from core.triggers import Triggers, match
+
+_KEPT_TIMES = 8
+_KEPT_QUESTIONS = 4
+_SKETCH = 24  # hashes kept of a question
+_QUESTION_START = 200  # characters that tell one question from another
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Past:
+    """What a conversation remembers for the next judgement. No words of the person are in it."""
+
+    mood: Mood = field(default_factory=Mood)
+    threat_times: tuple[float, ...] = ()
+    last_questions: tuple[str, ...] = ()  # sketches of the last ones, newest last, one kind only
+    refractory_until: float = 0.0
+    not_needed_peak: float | None = None
+    mood_cases_today: int = 0
+    day: int = 0  # UTC day, since the epoch, that mood_cases_today counts
+    engine_failures: int = 0  # in a row
+
+    def opened(self, decision: Decision, at: float) -> Past:
+        """Return the past after a case was opened on `decision`: mood cases are counted."""
+        today = self.on(at)
+        count = today.mood_cases_today + int(decision.caused_by_mood)
+        return replace(today, mood_cases_today=count, last_questions=(), engine_failures=0)
+
+    def on(self, at: float) -> Past:
+        """Return the past as of `at`: a new UTC day starts a new count."""
+        day = int(at // DAY)
+        return self if day == self.day else replace(self, day=day, mood_cases_today=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """One message heard: what is remembered from now on, what to do, and which phrases matched."""
+
+    past: Past
+    decision: Decision
+    triggers: Triggers
+
+
+def judge(  # noqa: PLR0913 - the whole of what one message is judged by
+    past: Past,
+    text: str,
+    scores: Scores | None,
+    at: float,
+    *,
+    private: bool = True,
+    command_human: bool = False,
+    mood_policy: MoodPolicy,
+    policy: Policy,
+) -> Judgement:
+    """Hear one message: phrases, mood, rules. With `scores` None nothing is remembered of it."""
+    triggers = match(text, policy.money_words)
+    today = past.on(at)
+    after = today
+    ladder = mood_policy if private else mood_policy.lowered(policy.group_offset)
+    if scores is not None:
+        after = _remember(today, text, scores, at, triggers, policy)
+        after = replace(after, mood=moods.step(today.mood, scores, at, ladder))
+    situation = Situation(
+        scores=scores,
+        triggers=triggers,
+        before=today.mood,
+        after=after.mood,
+        at=at,
+        command_human=command_human,
+        private=private,
+        refractory_until=today.refractory_until,
+        not_needed_peak=today.not_needed_peak,
+        mood_cases_today=today.mood_cases_today,
+        threat_times=today.threat_times,
+        repeats=len(after.last_questions),
+        engine_failures=today.engine_failures,
+        upset_enter=ladder.upset_enter,
+    )
+    return Judgement(past=after, decision=decide(situation, policy), triggers=triggers)
+
+
+def _remember(
+    past: Past, text: str, scores: Scores, at: float, triggers: Triggers, policy: Policy
+) -> Past:
+    """Count this message's threat and question."""
+    threats = recent(past.threat_times, at)
+    threatens = scores.threat_to_leave >= policy.threat_twice or bool(triggers.threat)
+    if threatens and not is_positive(scores):
+        threats = (*threats, at)[-_KEPT_TIMES:]
+    sketch = "" if triggers.courtesy else _sketch(text)
+    if not sketch:  # "ok" between two equal questions does not make them different ones
+        return replace(past, threat_times=threats)
+    before = past.last_questions
+    again = bool(before) and _alike(before[-1], sketch)
+    questions = ((*before, sketch) if again else (sketch,))[-_KEPT_QUESTIONS:]
+    return replace(past, threat_times=threats, last_questions=questions)
+
+
+def _sketch(text: str) -> str:
+    """Return what is kept of a question: its smallest trigram hashes, 16 bits each, as hex.
+
+    Enough to know it again in nearly the same words, too little to read it. Empty for what is too
+    short to be a question.
+    """
+    letters = "".join(filter(str.isalnum, text[:_QUESTION_START].casefold()))
+    if len(letters) < 5:
+        return ""
+    data = letters.encode("utf-8", "surrogatepass")
+    grams = {data[i : i + 5] for i in range(len(data) - 4)}
+    return "".join(f"{h:04x}" for h in sorted({zlib.crc32(g) & 0xFFFF for g in grams})[:_SKETCH])
+
+
+def _alike(one: str, other: str) -> bool:
+    """Say whether two sketches are of nearly the same words: most of the smallest are shared."""
+    a, b = ({s[i : i + 4] for i in range(0, len(s), 4)} for s in (one, other))
+    smallest = set(sorted(a | b)[: min(_SKETCH, max(len(a), len(b)))])
+    return len(a & b & smallest) >= 0.6 * len(smallest)
+
+
+def past_to_row(past: Past) -> dict[str, Any]:
+    """Return the past as JSON-ready values."""
+    return asdict(past) | {"mood": moods.to_row(past.mood)}
+
+
+def past_from_row(row: Mapping[str, Any] | None) -> Past:
+    """Read what `past_to_row` gave, also from JSON; None is a first message."""
+    if not row:
+        return Past()
+    names = Past.__dataclass_fields__
+    kept = {name: value for name, value in row.items() if name in names}
+    kept["mood"] = moods.from_row(kept.get("mood") or {})
+    for name in ("threat_times", "last_questions"):
+        kept[name] = tuple(kept.get(name) or ())
+    return Past(**kept)

@@ -1,0 +1,419 @@
+"""The desk: what staff may do with a case, from wherever they do it, and how a case looks to them.
+
+Every verb is one transaction (core.store.desk). The web page calls `act`; messages, commands and
+buttons from a staff chat come through the inbox like any message, and are carried out by
+`staff_message` together with the closing of their inbox row, so that a crash repeats neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+from core.errors import DeskError, NeedsConfirm, StaleCard
+from core.message import Button, Message, Place, TextLimit
+from core.ports import Clock
+from core.split import split
+from core.store import Connection, Store, desk, turns, views
+from core.store.desk import Card, Change, Changed
+from core.texts import Texts
+
+Verb = Literal["claim", "release", "reply", "note", "resolve", "notneeded", "botback", "steal"]
+
+CODES: Mapping[str, Verb] = {
+    "cl": "claim",
+    "re": "release",
+    "rs": "resolve",
+    "nn": "notneeded",
+    "bb": "botback",
+}
+COMMANDS: Mapping[str, Verb] = {
+    "claim": "claim",
+    "release": "release",
+    "resolve": "resolve",
+    "notneeded": "notneeded",
+    "steal": "steal",
+    "r": "reply",
+    "reply": "reply",
+    "note": "note",
+}
+_BUTTON = re.compile(r"h:([0-9a-z]{1,12}):([a-z]{2}):([0-9a-z]{1,12})")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+REOPEN = 24 * 3600.0  # seconds after Resolve in which a new message reopens the case
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeskPolicy:
+    """Starting values of the desk, in seconds."""
+
+    reopen: float = REOPEN
+    refractory: float = 1800.0  # alarms caused by mood rest so long after Resolve
+    not_needed: float = 7200.0  # and so long after Not needed, doubling up to a day
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Action:
+    """One thing a staff member does."""
+
+    case_id: int
+    verb: Verb
+    who: str
+    text: str = ""
+    version: int | None = None
+    confirm: bool = False
+
+
+class Handoff:
+    """Opens the desk's doors onto the store."""
+
+    def __init__(  # noqa: PLR0913 - wired once, by name
+        self,
+        *,
+        store: Store,
+        texts: Texts,
+        clock: Clock,
+        place: Callable[[], Place | None],
+        limit: Callable[[Place], TextLimit],
+        changed: Callable[[Changed], None],
+        policy: DeskPolicy | None = None,
+        language: str = "en",
+    ) -> None:
+        self._store = store
+        self._texts = texts
+        self._clock = clock
+        self._place = place
+        self._limit = limit
+        self._changed = changed
+        self._policy = policy or DeskPolicy()
+        self._language = language
+
+    def facts(self) -> desk.Desk:
+        """Return the fixed facts every change of a case needs, as they are now."""
+        return desk.Desk(
+            place=self._place(),
+            draw=self.draw,
+            view=views.case_view,
+            withdrawn=partial(self._texts.say, "withdrawn"),
+        )
+
+    async def act(self, action: Action) -> Changed:
+        """Do one staff action. Raises StaleCard, NeedsConfirm or DeskError."""
+        place = self.facts()
+        now = self._clock()
+        changed = await self._store.write(
+            lambda connection: self._apply(connection, action, place, now)
+        )
+        self._changed(changed)
+        return changed
+
+    def _apply(
+        self, connection: Connection, action: Action, place: desk.Desk, now: float
+    ) -> Changed:
+        view = views.full_case(connection, action.case_id)
+        if view is None:
+            raise DeskError(f"There is no case {action.case_id}.")
+        if action.verb == "note":
+            if not action.text.strip():
+                raise DeskError("A note needs some text.")
+            return desk.note(connection, action.case_id, action.who, action.text, now)
+        if action.verb == "reply":
+            return self._reply(connection, action, view, place, now)
+        change = self._change(connection, action, view, now)
+        return desk.move(connection, action.case_id, place, now, change=change)
+
+    def _reply(
+        self,
+        connection: Connection,
+        action: Action,
+        view: Mapping[str, Any],
+        place: desk.Desk,
+        now: float,
+    ) -> Changed:
+        """Answer the person; the first answer claims the case by itself."""
+        if not action.text.strip():
+            raise DeskError("An answer needs some text.")
+        if view["state"] == "resolved":
+            raise DeskError(f"Case {action.case_id} is resolved; the person has to write first.")
+        claimed: Changed | None = None
+        if view["state"] != "human" or view["claimed_by"] != action.who:
+            claim = Change(
+                what="claimed",
+                who=action.who,
+                state="human",
+                holder=action.who,
+                confirm=action.confirm,
+            )
+            claimed = desk.move(connection, action.case_id, place, now, change=claim)
+        home = view["conversation"]
+        person = Place(
+            platform=home["platform"], bot=home["bot"], chat=home["chat"], thread=home["thread"]
+        )
+        parts = split(action.text, self._limit(person))
+        said = desk.staff_said(connection, action.case_id, action.who, parts, now)
+        if claimed is None:
+            return said
+        return replace(claimed, lanes=(*claimed.lanes, *said.lanes))
+
+    def _change(
+        self, connection: Connection, action: Action, view: Mapping[str, Any], now: float
+    ) -> Change:
+        common: dict[str, Any] = {"who": action.who, "version": action.version}
+        unresolved = ("queued", "human", "watch")
+        match action.verb:
+            case "claim" | "steal":
+                return Change(
+                    what="claimed",
+                    state="human",
+                    holder=action.who,
+                    allow=unresolved,
+                    confirm=action.confirm or action.verb == "steal",
+                    **common,
+                )
+            case "release":
+                return Change(
+                    what="released",
+                    state="queued",
+                    holder="",
+                    allow=("human",),
+                    confirm=action.confirm,
+                    **common,
+                )
+            case "botback":
+                return Change(
+                    what="given back",
+                    state="watch",
+                    holder="",
+                    allow=("human", "queued"),
+                    notice=self._texts.say("back_to_bot", view["lang"]),
+                    confirm=action.confirm,
+                    **common,
+                )
+            case _:
+                return self._closing(connection, action, view, now, common)
+
+    def _closing(
+        self,
+        connection: Connection,
+        action: Action,
+        view: Mapping[str, Any],
+        now: float,
+        common: Mapping[str, Any],
+    ) -> Change:
+        """Resolve, or Not needed: the same step with other words and another rest."""
+        settled = action.verb == "resolve"
+        watched = view["state"] == "watch"
+        notice = "" if watched else "resolved" if settled else "back_to_bot"
+        rest = self._policy.refractory if settled else self._policy.not_needed
+        peak = {} if settled else {"not_needed_peak": _peak(view)}
+        if not settled:
+            rest = min(rest * 2 ** _not_needed(connection, view), 86400.0)
+        yes_no = (
+            Button(label=self._texts.say("resolved_yes", view["lang"]), data="u:yes"),
+            Button(label=self._texts.say("resolved_no", view["lang"]), data="u:no"),
+        )
+        return Change(
+            what="resolved" if settled else "not needed",
+            state="resolved",
+            holder="",
+            notice=self._texts.say(notice, view["lang"]) if notice else "",
+            buttons=yes_no if notice == "resolved" else (),
+            values={
+                "resolved_at": now,
+                "resolved_by": action.who,
+                "verdict": "" if settled else "not needed",
+                "reopen_until": now + self._policy.reopen if settled and not watched else None,
+            },
+            rest={"refractory_until": now + rest, **peak},
+            allow=("queued", "human", "watch"),
+            confirm=action.confirm,
+            **common,
+        )
+
+    async def staff_message(self, start: turns.Start) -> None:
+        """Carry out what staff wrote or pressed in a desk chat, and close its inbox row."""
+        row = start.rows[0]
+        message = row.message
+        place = self.facts()
+        now = self._clock()
+        ids = [r.id for r in start.rows]
+
+        def carry_out(connection: Connection) -> list[Changed]:
+            found = [self._one(connection, r.message, place, now) for r in start.rows]
+            turns.done(connection, ids, now)
+            return [changed for changed in found if changed is not None]
+
+        def refuse(connection: Connection, error: DeskError) -> list[Changed]:
+            turns.done(connection, ids, now)
+            told = self._refusal(connection, message, error, place, now)
+            return [] if told is None else [told]
+
+        try:
+            changes = await self._store.write(carry_out)
+        except DeskError as error:
+            changes = await self._store.write(partial(refuse, error=error))
+        for changed in changes:
+            self._changed(changed)
+
+    def _one(
+        self, connection: Connection, message: Message, place: desk.Desk, now: float
+    ) -> Changed | None:
+        action = self._read(connection, message)
+        if action is None:
+            return None
+        if isinstance(action, DeskError):
+            raise action
+        return self._apply(connection, action, place, now)
+
+    def _read(self, connection: Connection, message: Message) -> Action | DeskError | None:
+        """Understand a staff message: which case, which verb. None: staff among themselves."""
+        who = message.author.name or message.author.id
+        if message.kind == "pressed":
+            return _pressed(message.data, who)
+        case_id = desk.case_at(connection, message.key.place, message.reply_to)
+        if case_id is None or message.kind not in ("said", "command"):
+            return None
+        if message.kind == "command":
+            return _commanded(message, case_id, who)
+        text = message.text.strip()
+        if text.startswith("//"):
+            return Action(case_id=case_id, verb="note", who=who, text=text[2:].strip())
+        on_card = message.reply_to is not None and desk.is_card(
+            connection, message.key.place, message.reply_to
+        )
+        plain = message.reply_to is None or on_card
+        if message.key.platform == "discord":
+            # A plain line in a Discord thread stays inside; a reply to a copy goes to the person.
+            return Action(case_id=case_id, verb="note" if plain else "reply", who=who, text=text)
+        verb: Verb = "note" if on_card and message.key.thread else "reply"
+        return Action(case_id=case_id, verb=verb, who=who, text=text)
+
+    def _refusal(
+        self,
+        connection: Connection,
+        message: Message,
+        error: DeskError,
+        place: desk.Desk,
+        now: float,
+    ) -> Changed | None:
+        """Tell staff why nothing was done; a held-back answer is kept as a note."""
+        action = self._read(connection, message)
+        if not isinstance(action, Action):
+            case_id = desk.case_at(connection, message.key.place, message.reply_to)
+            if case_id is None:
+                return None
+            return desk.tell_staff(connection, case_id, str(error), now, what="refused")
+        if views.full_case(connection, action.case_id) is None:
+            return None
+        if isinstance(error, StaleCard):
+            return desk.redraw(connection, action.case_id, place, now)
+        words = str(error)
+        if isinstance(error, NeedsConfirm):
+            words = f"{words} /steal"
+            if action.verb == "reply":
+                desk.note(connection, action.case_id, action.who, action.text, now)
+                words = f"{words}\n{self._texts.say('note_saved', self._language)}"
+        return desk.tell_staff(connection, action.case_id, words, now, what="refused")
+
+    def draw(self, view: Mapping[str, Any]) -> Card:
+        """Draw a case for a staff chat: who, why, mood, what moved it, what can be done."""
+        say = self._texts.say
+        tongue = self._language
+        name = view["claimed_by"] or view.get("resolved_by") or ""
+        title = say("card_title", tongue, case=view["id"], who=view["who"])
+        rows = [
+            f"{title} · {view['platform']} · {view['lang'] or '?'}",
+            say(f"card_state_{view['state']}", tongue, name=name or "Heed"),
+            f"{say('card_why', tongue)}: {view['why']}",
+            f"{say('card_mood', tongue)}: {view['mood']:+.2f} ({view['level']})",
+        ]
+        if view["moved_by"]:
+            rows.append(f"{say('card_moved_by', tongue)}:")
+            rows += [f"• {_short(m['text'])}\n  {_numbers(m)}" for m in view["moved_by"]]
+        versions = " · ".join(f"{k} {v}" for k, v in view["versions"].items() if v)
+        if versions:
+            rows.append(versions)
+        rows.append(say("card_hint", tongue))
+        return Card(
+            title=f"#{view['id']} {view['who']}"[:100],
+            text="\n".join(rows)[:1900],
+            buttons=self._buttons(view),
+        )
+
+    def _buttons(self, view: Mapping[str, Any]) -> tuple[Button, ...]:
+        verbs: dict[str, Sequence[str]] = {
+            "queued": ("cl", "rs", "nn"),
+            "human": ("re", "rs", "nn", "bb"),
+            "watch": ("cl", "rs"),
+            "resolved": (),
+        }
+        names = {
+            "cl": "button_claim",
+            "re": "button_release",
+            "rs": "button_resolve",
+            "nn": "button_notneeded",
+            "bb": "button_botback",
+        }
+        return tuple(
+            Button(
+                label=self._texts.say(names[code], self._language),
+                data=f"h:{base36(view['id'])}:{code}:{base36(view['version'])}",
+            )
+            for code in verbs[view["state"]]
+        )
+
+
+def _pressed(data: str, who: str) -> Action | None:
+    found = _BUTTON.fullmatch(data)
+    if found is None or found[2] not in CODES:
+        return None
+    return Action(
+        case_id=int(found[1], 36), verb=CODES[found[2]], who=who, version=int(found[3], 36)
+    )
+
+
+def _commanded(message: Message, case_id: int, who: str) -> Action | DeskError:
+    if message.command == "bot" and message.argument.strip() == "on":
+        return Action(case_id=case_id, verb="botback", who=who)
+    if message.command == "bot" and message.argument.strip() == "off":
+        return Action(case_id=case_id, verb="claim", who=who)
+    verb = COMMANDS.get(message.command)
+    if verb is None:
+        known = " ".join(f"/{name}" for name in COMMANDS)
+        return DeskError(f"/{message.command} was not sent to anybody. Known here: {known}")
+    return Action(case_id=case_id, verb=verb, who=who, text=message.argument)
+
+
+def _peak(view: Mapping[str, Any]) -> float:
+    """Return how bad the message was that this case was judged by: p_neg x strength."""
+    return max(
+        (m["probs"].get("negative", 0.0) * abs(m["intensity"]) for m in view["moved_by"]),
+        default=0.0,
+    )
+
+
+def _not_needed(connection: Connection, view: Mapping[str, Any]) -> int:
+    return views.verdicts(connection, view["id"], "not needed")
+
+
+def _short(text: str, most: int = 200) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _numbers(moved: Mapping[str, Any]) -> str:
+    probs = " ".join(f"{label[:3]} {p:.2f}" for label, p in moved["probs"].items())
+    return f"{probs} · intensity {moved['intensity']:+.2f} · confidence {moved['confidence']:.2f}"
+
+
+def base36(number: int) -> str:
+    """Return a number in base 36, as button data keeps it. `number` >= 0."""
+    digits = ""
+    while True:
+        number, rest = divmod(number, 36)
+        digits = _DIGITS[rest] + digits
+        if not number:
+            return digits

@@ -1,0 +1,182 @@
+"""Hear a burst: tag every message, step the mood, decide, each message by itself.
+
+The model tags where it can and the table stands in where it cannot; what is urgent waits for
+neither. Whether a person is brought in follows from scores and rules alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from core.engine.mind import Hearing, Mind
+from core.engine.ports import ReplyRequest
+from core.escalation import Decision, Judgement, Past, Policy, judge, past_from_row, trace_rows
+from core.message import Message, Scores
+from core.mood import MoodPolicy
+from core.ports import Clock
+from core.sentiment import Sentiment
+from core.store.turns import Heard, Row, Start
+from core.texts import Texts
+
+Tell = Callable[[Start, int, dict[str, Any]], None]  # the tag of one inbox row, as soon as known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What hearing a burst came to."""
+
+    heard: tuple[Heard, ...]
+    past: Past
+    decision: Decision  # the first that opens a case, else the last
+    scores: Scores | None  # of the last message
+    courtesy: bool
+    lang: str
+    hearing: Hearing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ear:
+    """Hears, by the engine of the moment and the operator's policies."""
+
+    mind: Mind
+    sentiment: Sentiment
+    texts: Texts
+    clock: Clock
+    mood_policy: MoodPolicy = field(default_factory=MoodPolicy)
+    policy: Policy = field(default_factory=Policy)
+    config: str = ""  # hash of the settings that decide
+
+    async def hear(self, start: Start, tell: Tell, *, command: bool = False) -> Verdict:
+        """Tag every message of the burst, step the mood, decide: each message by itself."""
+        past = past_from_row(start.past) if start.past else Past()
+        heard: list[Heard] = []
+        opening: Decision | None = None
+        hearing = Hearing(tagging=None)
+        judged: Judgement | None = None
+        scores: Scores | None = None
+        for row in start.rows:
+            text = row.message.text
+            if text.strip() and row.message.scored and not command:
+                hearing = await self._listen(start, row)
+                scores = await self.sentiment.hear(text, hearing.tagging, stand_in=hearing.stand_in)
+                failures = past.engine_failures + 1 if hearing.stand_in else 0
+                past = replace(past, engine_failures=failures)
+            judged = self._judge(start, past, row, scores, command=command)
+            past = judged.past
+            if judged.decision.open and opening is None:
+                opening = judged.decision
+            heard.append(self._heard(row, scores, judged, hearing))
+            tell(start, row.id, tag_data(scores))
+        if judged is None:  # a turn has at least one row
+            raise AssertionError("a turn without a message")
+        return Verdict(
+            heard=tuple(heard),
+            past=past,
+            decision=opening or judged.decision,
+            scores=scores,
+            courtesy=judged.triggers.courtesy,
+            lang=self.language(start, scores),
+            hearing=hearing,
+        )
+
+    async def _listen(self, start: Start, row: Row) -> Hearing:
+        """Let the model hear: together with the reply's start where a reply may follow."""
+        mind = self.mind
+        if any(row.urgent for row in start.rows):
+            return Hearing(tagging=None)  # never waits for a model
+        if start.owner != "bot" or row is not start.rows[-1]:
+            return await mind.tag(row.message.text)
+        if not mind.has_room() and await self._alarming(start):
+            return Hearing(tagging=None, stand_in=True)  # an alarm never waits behind replies
+        await mind.room()
+        return await mind.tag_and_start(self.request(start))
+
+    async def _alarming(self, start: Start) -> bool:
+        """Ask the table alone whether this may not wait for a free writer."""
+        row = start.rows[-1]
+        scores = await self.sentiment.hear(row.message.text, None)
+        past = past_from_row(start.past) if start.past else Past()
+        return self._judge(start, past, row, scores).decision.open
+
+    def _judge(
+        self,
+        start: Start,
+        past: Past,
+        row: Row,
+        scores: Scores | None,
+        *,
+        command: bool = False,
+    ) -> Judgement:
+        return judge(
+            past,
+            row.message.text,
+            scores,
+            self.clock(),
+            private=start.private,
+            command_human=command,
+            mood_policy=self.mood_policy,
+            policy=self.policy,
+        )
+
+    def _heard(self, row: Row, scores: Scores | None, judged: Judgement, hearing: Hearing) -> Heard:
+        mood = judged.past.mood
+        decision = {
+            "rule": judged.decision.rule,
+            "why": judged.decision.line,
+            "opened": judged.decision.open,
+            "trace": trace_rows(judged.decision),
+            "mood": mood.value,
+            "level": mood.level,
+            "versions": {
+                "model": "" if scores is None else scores.instrument,
+                "prompt": "" if scores is None else scores.prompt,
+                "config": self.config,
+            },
+        }
+        made = dict(hearing.tagging.made) if hearing.tagging is not None else {}
+        if hearing.problem:
+            made["problem"] = hearing.problem
+        return Heard(row=row, scores=scores, decision=decision, made=made)
+
+    def request(self, start: Start) -> ReplyRequest:
+        """Return what a reply to this burst may be made from."""
+        past = past_from_row(start.past) if start.past else Past()
+        message = start.rows[-1].message
+        return ReplyRequest(
+            key=start.key,
+            history=start.history,
+            messages=tuple(row.message.text or words_of(row.message) for row in start.rows),
+            level=past.mood.level,
+            lang=start.lang or "und",
+            name=message.author.name or start.name,
+            now=self.clock(),
+        )
+
+    def language(self, start: Start, scores: Scores | None) -> str:
+        """Return the language for fixed texts: the one written in, else the platform's."""
+        known = self.texts.languages
+        for lang in ("" if scores is None else scores.lang, start.lang):
+            if lang.partition("-")[0] in known:
+                return lang.partition("-")[0]
+        return start.rows[-1].message.author.language.partition("-")[0] or "en"
+
+
+def words_of(message: Message) -> str:
+    """Name a message's attachments, for where it has no text."""
+    return " ".join(f"[{item.kind}]" for item in message.attachments)
+
+
+def tag_data(scores: Scores | None) -> dict[str, Any]:
+    """Return a tag as the page and the HTTP interface show it."""
+    if scores is None:
+        return {"sentiment": None, "intensity": 0.0, "strong": 0.0}
+    return {
+        "sentiment": scores.label,
+        "intensity": round(scores.intensity, 4),
+        "strong": round(scores.strong, 4),
+        "probs": {label: round(p, 4) for label, p in scores.probs.items()},
+        "confidence": round(scores.confidence, 4),
+        "lang": scores.lang,
+    }

@@ -1,0 +1,118 @@
+"""Write one reply: stream it in whole sentences, check it, and fall back to a safe sentence.
+
+Nothing is shown before it has passed the checks, and nothing is said that failed them: a reply
+with role tokens, a leaked prompt, or one sentence over and over becomes a fixed, honest text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from core.engine.ports import Limits, Started, Writer
+from core.errors import EngineError
+from core.message import Level
+
+Show = Callable[[str], Awaitable[bool]]  # the text so far; False: stop, somebody took over
+
+_ROLE_TOKENS = re.compile(
+    r"<\|[^|>\n]{1,40}\|>|<\|im_|\|im_(start|end)\||</?s>|\[/?INST\]|<<SYS>>"
+    r"|^\s*(system|assistant|user)\s*[:：]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？\n])")
+_LONGEST = 6000  # characters; a reply beyond it has lost its way
+_LEAK_WORDS = 12  # so many words of the prompt in a row are a leak
+_LEAK_SIGNS = 30  # the same for scripts without spaces
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A finished reply."""
+
+    text: str
+    problem: str = ""  # why the fallback was taken; empty: the engine's own words
+    failed: bool = False  # the engine itself failed
+    stopped: bool = False  # somebody took over while it was written
+    shown: str = ""
+
+
+def fault(text: str, *, secret: str = "") -> str:
+    """Return what is wrong with a reply, or an empty string. `secret` must not be repeated."""
+    if not text.strip():
+        return "empty"
+    if len(text) > _LONGEST:
+        return "too long"
+    if _ROLE_TOKENS.search(text):
+        return "role tokens"
+    if _repeats(text):
+        return "repetition"
+    if secret and _leaks(text, secret):
+        return "leaked prompt"
+    return ""
+
+
+def _repeats(text: str) -> bool:
+    sentences = [s.strip().lower() for s in _SENTENCE_END.split(text) if len(s.strip()) > 3]
+    if sentences and Counter(sentences).most_common(1)[0][1] >= 3:
+        return True
+    return re.search(r"(.{2,40}?)\1{5,}", text, re.DOTALL) is not None
+
+
+def _leaks(text: str, secret: str) -> bool:
+    words = text.lower().split()
+    runs = {" ".join(run) for run in _runs(secret.lower().split(), _LEAK_WORDS)}
+    if any(" ".join(run) in runs for run in _runs(words, _LEAK_WORDS)):
+        return True
+    if not re.search(r"[\u3040-\u9fff]", secret):
+        return False
+    pieces = {secret[i : i + _LEAK_SIGNS] for i in range(len(secret) - _LEAK_SIGNS + 1)}
+    return any(text[i : i + _LEAK_SIGNS] in pieces for i in range(len(text) - _LEAK_SIGNS + 1))
+
+
+def _runs(words: Sequence[str], length: int) -> list[Sequence[str]]:
+    return [words[i : i + length] for i in range(len(words) - length + 1)]
+
+
+def complete(text: str) -> str:
+    """Return the part of an unfinished text that ends with a whole sentence."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""
+
+
+async def write(  # noqa: PLR0913 - the walk's one call, all by name
+    writer: Writer,
+    started: Started,
+    *,
+    limits: Limits,
+    level: Level,
+    fallback: str,
+    secret: str = "",
+    show: Show,
+    live: bool = False,
+) -> Written:
+    """Speak a started reply. `show` gets the guarded text so far each time it has grown.
+
+    `live` shows every piece at once: for reviewed texts, which need no guard. The rest is shown
+    by whole sentences that passed every check.
+    """
+    text = shown = ""
+    try:
+        async for piece in writer.continue_reply(started, limits, level):
+            text += piece
+            ready = text if live else complete(text)
+            if len(ready) <= len(shown) or fault(ready, secret=secret):
+                continue
+            shown = ready
+            if not await show(shown):
+                await writer.cancel(started)
+                return Written(text=text, stopped=True, shown=shown)
+    except EngineError as error:
+        return Written(text=fallback, problem=str(error), failed=True, shown=shown)
+    text = text.strip()
+    problem = fault(text, secret=secret)
+    if problem:
+        return Written(text=fallback, problem=problem, shown=shown)
+    return Written(text=text, shown=shown)

@@ -1,0 +1,281 @@
+"""One database: a place where operations run.
+
+An operation is a function that gets a connection, does no I/O of its own and may be run twice.
+`write` hands it to the one writer, which takes what is queued (at most 64 operations), runs it in
+ONE transaction, commits, and only then answers every caller: group commit, so that a slow disk
+costs one sync for many messages. If any operation of a batch fails, the batch is rolled back and
+its operations run again one by one, so that a bad one never fails its neighbours. `read` runs on
+connections that cannot write.
+
+The operations stand beside this file: `intake`, `turns`, `desk`, `outbox`, `views`, `privacy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar, cast
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from core.errors import StoreBusy, StoreError
+from core.tables import metadata
+
+__all__ = [
+    "Connection",
+    "Executor",
+    "Inline",
+    "Operation",
+    "Store",
+    "WriterThread",
+    "create_tables",
+    "integrity",
+    "open_engine",
+    "run_batch",
+]
+
+T = TypeVar("T")
+Operation = Callable[[Connection], T]
+BATCH = 64
+
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "busy_timeout=5000",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    "temp_store=MEMORY",
+    "wal_autocheckpoint=1000",
+)
+
+
+def open_engine(url: str, *, write: bool) -> Engine:
+    """Open a SQLAlchemy engine with Heed's rules. A writer begins every transaction IMMEDIATE.
+
+    A deferred transaction that reads and then writes after somebody else's commit fails at once,
+    whatever the timeout; an immediate one waits for its turn. Readers must not take that lock.
+    """
+    engine = create_engine(url, **_pool(url, write=write))
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+            connection.isolation_level = None  # we say BEGIN ourselves, on every Python
+            for pragma in (*_PRAGMAS, "query_only=OFF" if write else "query_only=ON"):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+
+        @event.listens_for(engine, "begin")
+        def _on_begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _pool(url: str, *, write: bool) -> dict[str, Any]:
+    if make_url(url).get_backend_name() == "sqlite":
+        # Every connection stays with the thread that made it: one writer, a few readers.
+        return {"connect_args": {"check_same_thread": False}, "pool_size": 1 if write else 3}
+    return {"pool_size": 1 if write else 3}
+
+
+class Executor(Protocol):
+    """Where operations run: a writer thread in production, inline in the simulation."""
+
+    def submit(self, operation: Operation[Any], answer: Callable[[Any, Any], None]) -> None:
+        """Run `operation` and call `answer(result, None)` or `answer(None, error)`."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is queued and stop."""
+        ...
+
+
+def run_batch(
+    engine: Engine, operations: Sequence[Operation[Any]]
+) -> list[tuple[Any, BaseException | None]]:
+    """Run operations in one transaction; on any error one by one. Returns (result, error)s."""
+    if len(operations) > 1:
+        try:
+            with engine.begin() as connection:
+                return [(operation(connection), None) for operation in operations]
+        except Exception:  # noqa: BLE001, S110 - found again, and answered, one by one below
+            pass
+    outcomes: list[tuple[Any, BaseException | None]] = []
+    for operation in operations:
+        try:
+            with engine.begin() as connection:
+                result = operation(connection)
+        except Exception as error:  # noqa: BLE001 - handed to the caller whose operation it is
+            outcomes.append((None, _translated(error)))
+        else:
+            outcomes.append((result, None))
+    return outcomes
+
+
+def _translated(error: Exception) -> Exception:
+    if not isinstance(error, DBAPIError):
+        return error
+    words = str(error.orig)
+    busy = ("locked", "full", "busy", "readonly", "read-only", "disk I/O")
+    kind = StoreBusy if any(word in words for word in busy) else StoreError
+    translated = kind(f"the database refused: {words}")
+    translated.__cause__ = error
+    return translated
+
+
+class Inline:
+    """Runs each operation where it stands: one seed, one trace."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def submit(self, operation: Operation[Any], answer: Callable[[Any, Any], None]) -> None:
+        """Run now."""
+        [(result, error)] = run_batch(self._engine, [operation])
+        answer(result, error)
+
+    def close(self) -> None:
+        """Nothing is queued."""
+
+
+class WriterThread:
+    """The one writer: a thread, a queue, group commit."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._queue: queue.SimpleQueue[tuple[Operation[Any], Callable[[Any, Any], None]] | None]
+        self._queue = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="heed-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Operation[Any], answer: Callable[[Any, Any], None]) -> None:
+        """Queue an operation; `answer` is called in the writer's thread after the commit."""
+        self._queue.put((operation, answer))
+
+    def close(self) -> None:
+        """Commit what is queued, then end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._take():
+            outcomes = run_batch(self._engine, [operation for operation, _ in batch])
+            for (_, answer), (result, error) in zip(batch, outcomes, strict=True):
+                answer(result, error)
+
+    def _take(self) -> list[tuple[Operation[Any], Callable[[Any, Any], None]]]:
+        first = self._queue.get()
+        batch = [] if first is None else [first]
+        while batch and len(batch) < BATCH and not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
+                self._queue.put(None)  # seen again when this batch is done
+                break
+            batch.append(item)
+        return batch
+
+
+class Store:
+    """The database of one running Heed."""
+
+    def __init__(self, url: str, executor: Callable[[Engine], Executor] = WriterThread) -> None:
+        self._writing = open_engine(url, write=True)
+        self._reading = open_engine(url, write=False)
+        self._executor = executor(self._writing)
+        self._inline = isinstance(self._executor, Inline)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="heed-reader")
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run an operation in a durable transaction. Raises StoreError, or what it raised."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:  # noqa: ANN401
+            if future.done():  # the caller was cancelled; the commit stands
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        def answer(result: Any, error: Any) -> None:  # noqa: ANN401
+            if self._inline:
+                settle(result, error)
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(settle, result, error)
+
+        self._executor.submit(operation, answer)
+        return await future
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run an operation on a connection that cannot write."""
+        if self._inline:
+            return self._read(operation)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._readers, self._read, operation
+        )
+
+    def _read(self, operation: Operation[T]) -> T:
+        try:
+            with self._reading.begin() as connection:
+                return operation(connection)
+        except DBAPIError as error:
+            raise _translated(error) from error
+
+    def write_now(self, operation: Operation[T]) -> T:
+        """Run an operation where no event loop runs: one-shot commands."""
+        [(result, error)] = run_batch(self._writing, [operation])
+        if error is not None:
+            raise error
+        return cast("T", result)
+
+    def read_now(self, operation: Operation[T]) -> T:
+        """Read where no event loop runs."""
+        return self._read(operation)
+
+    def erase_log(self) -> bool:
+        """Truncate the write-ahead log; False while a reader is in the way (try again)."""
+        if self._writing.dialect.name != "sqlite":
+            return True
+        raw = self._writing.raw_connection()
+        try:
+            row = (
+                cast("sqlite3.Connection", raw.driver_connection)
+                .execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                .fetchone()
+            )
+            return bool(row[0] == 0)
+        finally:
+            raw.close()
+
+    def close(self) -> None:
+        """Commit what is queued and let go of the file."""
+        self._executor.close()
+        self._readers.shutdown(wait=True)
+        self._writing.dispose()
+        self._reading.dispose()
+
+
+def create_tables(url: str) -> None:
+    """Make every table in an empty database, without migrations: for tests and benchmarks."""
+    engine = open_engine(url, write=True)
+    metadata.create_all(engine)
+    engine.dispose()
+
+
+def integrity(url: str) -> str:
+    """Return "ok", or what SQLite's own check complains about."""
+    engine = open_engine(url, write=False)
+    try:
+        if engine.dialect.name != "sqlite":
+            return "ok"
+        with engine.begin() as connection:
+            return str(connection.execute(text("PRAGMA integrity_check")).scalar_one())
+    finally:
+        engine.dispose()

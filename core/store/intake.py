@@ -1,0 +1,170 @@
+"""Taking in: raw update and inbox row in one transaction, a second arrival dropped by its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from core.message import Arrival, ConversationKey, Message
+from core.store.rows import insert_once, message_to_row
+from core.tables import conversation, cursor, inbox, poison
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What became of one arrival."""
+
+    inbox_id: int | None  # None: a duplicate, poison, or nothing of ours
+    conversation_id: int | None
+    urgent: str = ""
+
+
+def take_in(
+    connection: Connection,
+    arrivals: Sequence[tuple[Arrival, str]],
+    now: float,
+    mark: tuple[str, str] | None = None,
+) -> list[Taken]:
+    """Store every arrival with its urgency ("", crisis, request), and the cursor, or nothing."""
+    taken = [_take_one(connection, arrival, urgent, now) for arrival, urgent in arrivals]
+    if mark is not None:
+        set_cursor(connection, *mark)
+    return taken
+
+
+def _take_one(connection: Connection, arrival: Arrival, urgent: str, now: float) -> Taken:
+    message = arrival.message
+    if message is None:
+        if arrival.error:
+            connection.execute(
+                insert(poison).values(
+                    platform=arrival.platform,
+                    bot=arrival.bot,
+                    source_id=arrival.source_id,
+                    raw=arrival.raw,
+                    error=arrival.error,
+                    at=now,
+                )
+            )
+        return Taken(inbox_id=None, conversation_id=None)
+    owner = conversation_id(connection, message, now)
+    key = message.key
+    row = insert_once(
+        connection,
+        inbox,
+        {
+            "conversation_id": owner,
+            "platform": key.platform,
+            "bot": key.bot,
+            "chat": key.chat,
+            "message_id": message.message_id,
+            "event": message.event_id,
+            "kind": message.kind,
+            "sequence": message.order,
+            "message": message_to_row(message),
+            "raw": arrival.raw,
+            "urgent": urgent,
+            "received_at": now,
+            "touched_at": now,
+        },
+    )
+    return Taken(inbox_id=row, conversation_id=owner, urgent=urgent)
+
+
+def conversation_id(connection: Connection, message: Message, now: float) -> int:
+    """Return the conversation of a message, made now if it is new."""
+    key, author = message.key, message.author
+    found = connection.execute(
+        select(conversation.c.id, conversation.c.forgotten).where(_is(key))
+    ).first()
+    if found is not None:
+        if found.forgotten:  # somebody new to us, whose emptied row has not gone yet
+            connection.execute(
+                update(conversation).where(conversation.c.id == found.id).values(forgotten=False)
+            )
+        return int(found.id)
+    made = insert_once(
+        connection,
+        conversation,
+        {
+            "platform": key.platform,
+            "bot": key.bot,
+            "chat": key.chat,
+            "thread": key.thread,
+            "user": key.user,
+            "name": author.name,
+            "lang": author.language,
+            "private": message.private,
+            "opened_at": now,
+            "touched_at": now,
+        },
+    )
+    if made is None:  # another process made it between the two statements
+        made = connection.execute(select(conversation.c.id).where(_is(key))).scalar_one()
+    return int(made)
+
+
+def _is(key: ConversationKey):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    return (
+        (conversation.c.platform == key.platform)
+        & (conversation.c.bot == key.bot)
+        & (conversation.c.chat == key.chat)
+        & (conversation.c.thread == key.thread)
+        & (conversation.c.user == key.user)
+    )
+
+
+def find(connection: Connection, key: ConversationKey) -> int | None:
+    """Return the id of a conversation, or None when nobody spoke there yet."""
+    found: int | None = connection.execute(select(conversation.c.id).where(_is(key))).scalar()
+    return found
+
+
+def set_cursor(connection: Connection, name: str, value: str) -> None:
+    """Write one cursor."""
+    changed = connection.execute(update(cursor).where(cursor.c.name == name).values(value=value))
+    if not changed.rowcount:
+        connection.execute(insert(cursor).values(name=name, value=value))
+
+
+def cursors(connection: Connection, prefix: str) -> Mapping[str, str]:
+    """Return every cursor whose name starts with `prefix`."""
+    rows = connection.execute(
+        select(cursor.c.name, cursor.c.value).where(
+            cursor.c.name.startswith(prefix, autoescape=True)
+        )
+    )
+    return {row.name: row.value for row in rows}
+
+
+def waiting(connection: Connection, quiet_since: float) -> list[int]:
+    """Return conversations with an unfinished row that nobody touched since `quiet_since`."""
+    rows = connection.execute(
+        select(inbox.c.conversation_id)
+        .where(inbox.c.state == "waiting")
+        .group_by(inbox.c.conversation_id)
+        .having(func.max(inbox.c.touched_at) <= quiet_since)
+    )
+    return [int(row[0]) for row in rows]
+
+
+def tidy(arrival: Arrival) -> Arrival:
+    """Make text safe to keep: no lone surrogates, no NUL; a typed command is a command."""
+    message = arrival.message
+    if message is None:
+        return replace(arrival, raw=_plain(arrival.raw), error=_plain(arrival.error))
+    author = replace(message.author, name=_plain(message.author.name)[:200])
+    message = replace(
+        message, text=_plain(message.text), argument=_plain(message.argument), author=author
+    )
+    if message.kind == "said" and message.private and message.text.startswith("/"):
+        name, _, rest = message.text[1:].partition(" ")
+        if name.isascii() and name.replace("_", "").isalnum():
+            message = replace(message, kind="command", command=name.lower(), argument=rest.strip())
+    return replace(arrival, raw=_plain(arrival.raw), message=message)
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")

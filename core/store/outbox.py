@@ -1,0 +1,401 @@
+"""What goes out: every post is a row, claimed before it is sent, committed after.
+
+Rows of one lane leave in order: the lane of a conversation (what the person sees) or of a staff
+thread (what staff see of one case). Whether a machine's text may still go is decided here, inside
+the transaction that claims it: never after a human has taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, select, update
+
+from core.message import Button, Place, Post, PostKind, Receipt
+from core.store.rows import insert_once, new_nonce, place_of
+from core.tables import conversation, history, outbox, pair, staff_thread
+
+Lane = tuple[Literal["person", "staff"], int]  # conversation id, or staff thread id
+OPEN = ("streaming", "queued", "sending")
+End = Literal["uncertain", "failed", "held"]  # may have arrived; never will; kept back
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outgoing:
+    """One post to be written into the outbox."""
+
+    kind: PostKind
+    text: str
+    cause_kind: str  # inbox | case_event | staff_post
+    cause_id: int
+    part: int = 0
+    buttons: tuple[Button, ...] = ()
+    reply_to: str = ""
+    bot_text: bool = False
+    staff_thread_id: int | None = None
+    history_id: int | None = None
+    message_id: str = ""  # set: that message is edited
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A row that this process may send now, and what its adapter needs to know."""
+
+    post: Post
+    lane: Lane
+
+
+def enqueue(
+    connection: Connection, conversation_id: int, posts: Sequence[Outgoing], now: float
+) -> list[Lane]:
+    """Queue posts unless their cause already has them; return the lanes to ring."""
+    lanes: list[Lane] = []
+    for post in posts:
+        insert_once(
+            connection,
+            outbox,
+            {
+                "conversation_id": conversation_id,
+                "staff_thread_id": post.staff_thread_id,
+                "history_id": post.history_id,
+                "message_id": post.message_id,
+                "cause_kind": post.cause_kind,
+                "cause_id": post.cause_id,
+                "kind": post.kind,
+                "part": post.part,
+                "text": post.text,
+                "buttons": [[b.label, b.data] for b in post.buttons],
+                "reply_to": post.reply_to,
+                "bot_text": post.bot_text,
+                "state": "queued",
+                "nonce": new_nonce(),
+                "queued_at": now,
+                "touched_at": now,
+            },
+        )
+        lanes.append(_lane(conversation_id, post.staff_thread_id))
+    return list(dict.fromkeys(lanes))
+
+
+def _lane(conversation_id: int, staff_thread_id: int | None) -> Lane:
+    return ("person", conversation_id) if staff_thread_id is None else ("staff", staff_thread_id)
+
+
+def claim(connection: Connection, lane: Lane, now: float) -> Claim | float | None:
+    """Claim the lane's next row: a Claim, seconds to wait, or None when nothing is to be done."""
+    which, owner_id = lane
+    column = outbox.c.conversation_id if which == "person" else outbox.c.staff_thread_id
+    query = select(outbox).where(column == owner_id, outbox.c.state.in_(OPEN))
+    if which == "person":
+        query = query.where(outbox.c.staff_thread_id.is_(None))
+    for row in connection.execute(query.order_by(outbox.c.id)).all():
+        if row.state != "queued":
+            return None  # being written or being sent: what comes after waits for it
+        verdict = _may_leave(connection, row)
+        if verdict != "queued":
+            _set(connection, row.id, now, state=verdict)
+            continue
+        if row.retry_at > now:
+            return float(row.retry_at - now)
+        return _claimed(connection, row, lane, now)
+    return None
+
+
+def _may_leave(connection: Connection, row: Any) -> str:  # noqa: ANN401 - an outbox row
+    """Decide by the facts of this very transaction whether a row may go: its next state."""
+    person = connection.execute(
+        select(conversation.c.owner, conversation.c.unreachable).where(
+            conversation.c.id == row.conversation_id
+        )
+    ).one()
+    if row.bot_text and person.owner != "bot":
+        return "withdrawn"
+    if row.staff_thread_id is None and person.unreachable:
+        return "held"
+    return "queued"
+
+
+def _claimed(
+    connection: Connection,
+    row: Any,  # noqa: ANN401 - an outbox row
+    lane: Lane,
+    now: float,
+) -> Claim | None:
+    place, message_id, reply_to = _target(connection, row)
+    if row.kind == "edit" and not message_id:
+        _set(connection, row.id, now, state="withdrawn", error="nothing to edit")
+        return claim(connection, lane, now)  # type: ignore[return-value]
+    first = row.first_try_at if row.first_try_at is not None else now
+    _set(connection, row.id, now, state="sending", tries=row.tries + 1, first_try_at=first)
+    private = connection.execute(
+        select(conversation.c.private).where(conversation.c.id == row.conversation_id)
+    ).scalar_one()
+    return Claim(
+        lane=lane,
+        post=Post(
+            id=row.id,
+            kind=row.kind,
+            place=place,
+            text=row.text,
+            nonce=row.nonce,
+            part=row.part,
+            reply_to=reply_to or None,
+            buttons=tuple(Button(label=label, data=data) for label, data in row.buttons or ()),
+            message_id=message_id or None,
+            private=bool(private) and row.staff_thread_id is None,
+            age=now - first,
+        ),
+    )
+
+
+def _target(connection: Connection, row: Any) -> tuple[Place, str, str]:  # noqa: ANN401
+    if row.staff_thread_id is None:
+        person = connection.execute(
+            select(conversation).where(conversation.c.id == row.conversation_id)
+        ).one()
+        return place_of(person), row.message_id, row.reply_to
+    thread = connection.execute(
+        select(staff_thread).where(staff_thread.c.id == row.staff_thread_id)
+    ).one()
+    # Without a thread of its own a case lives in the desk's chat as replies to its card.
+    anchor = thread.card_message_id if thread.status == "fallback" else ""
+    card = thread.card_message_id if row.kind == "edit" else ""
+    return place_of(thread), row.message_id or card, row.reply_to or anchor
+
+
+def remember(connection: Connection, row_id: int, message_id: str, now: float) -> None:
+    """Keep a placeholder's id, so that a repeat edits that very message."""
+    _set(connection, row_id, now, message_id=message_id)
+
+
+def sent(connection: Connection, row_id: int, receipt: Receipt, now: float) -> None:
+    """Commit that a post arrived, and whatever hangs on its id."""
+    _set(connection, row_id, now, state="sent", message_id=receipt.message_id, error="")
+    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).one()
+    if row.staff_thread_id is not None:
+        _sent_to_staff(connection, row, receipt)
+    elif row.history_id is not None:
+        connection.execute(
+            update(history)
+            .where(history.c.id == row.history_id, history.c.message_id == "")
+            .values(message_id=receipt.message_id)
+        )
+
+
+def _sent_to_staff(connection: Connection, row: Any, receipt: Receipt) -> None:  # noqa: ANN401
+    thread = update(staff_thread).where(staff_thread.c.id == row.staff_thread_id)
+    if row.kind == "thread":
+        connection.execute(thread.values(thread=receipt.thread, status="ready"))
+    elif row.kind == "card":
+        connection.execute(thread.values(card_message_id=receipt.message_id))
+    if row.kind in ("card", "relay", "context", "ping"):
+        home = connection.execute(
+            select(staff_thread).where(staff_thread.c.id == row.staff_thread_id)
+        ).one()
+        insert_once(
+            connection,
+            pair,
+            {
+                "case_id": home.case_id,
+                "history_id": row.history_id,
+                "platform": home.platform,
+                "chat": home.chat,
+                "message_id": receipt.message_id,
+            },
+        )
+
+
+def later(connection: Connection, row_id: int, seconds: float, error: str, now: float) -> None:
+    """Put a row back: nothing was sent, or sending again shows nothing twice."""
+    _set(connection, row_id, now, state="queued", retry_at=now + seconds, error=error)
+
+
+def end(
+    connection: Connection,
+    row_id: int,
+    state: End,
+    error: str,
+    now: float,
+) -> None:
+    """Stop trying, visibly: uncertain (may have arrived), failed (never will), held."""
+    _set(connection, row_id, now, state=state, error=error)
+
+
+def no_thread(connection: Connection, row_id: int, error: str, now: float) -> None:
+    """There is no thread, or it is gone: from now on the case lives in the desk's chat itself.
+
+    The row that found out is sent again there, unless it was the making of the thread, or the
+    chat itself refused.
+    """
+    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).one()
+    thread = staff_thread.c.id == row.staff_thread_id
+    status = connection.execute(select(staff_thread.c.status).where(thread)).scalar()
+    hopeless = row.kind == "thread" or status != "ready"
+    _set(connection, row_id, now, state="failed" if hopeless else "queued", error=error)
+    connection.execute(
+        update(staff_thread).where(thread).values(thread="", status="fallback", card_message_id="")
+    )
+
+
+def unreachable(connection: Connection, row_id: int, now: float) -> int | None:
+    """The person cannot be reached: hold their posts. Returns the conversation's open case."""
+    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).one()
+    connection.execute(
+        update(outbox)
+        .where(
+            outbox.c.conversation_id == row.conversation_id,
+            outbox.c.staff_thread_id.is_(None),
+            outbox.c.state.in_(OPEN),
+        )
+        .values(state="held", touched_at=now, error="unreachable")
+    )
+    connection.execute(
+        update(conversation)
+        .where(conversation.c.id == row.conversation_id)
+        .values(unreachable=True)
+    )
+    return int(row.conversation_id)
+
+
+def _set(connection: Connection, row_id: int, now: float, **values: Any) -> None:  # noqa: ANN401
+    connection.execute(update(outbox).where(outbox.c.id == row_id).values(touched_at=now, **values))
+
+
+def in_doubt(connection: Connection, now: float) -> list[Claim]:
+    """Return every row that an earlier process left in `sending`: each is ambiguous."""
+    rows = connection.execute(
+        select(outbox).where(outbox.c.state == "sending").order_by(outbox.c.id)
+    ).all()
+    claims = []
+    for row in rows:
+        place, message_id, _ = _target(connection, row)
+        first = row.first_try_at if row.first_try_at is not None else now
+        post = Post(
+            id=row.id,
+            kind=row.kind,
+            place=place,
+            text=row.text,
+            nonce=row.nonce,
+            part=row.part,
+            message_id=message_id or None,
+            age=now - first,
+        )
+        claims.append(Claim(post=post, lane=_lane(row.conversation_id, row.staff_thread_id)))
+    return claims
+
+
+def open_lanes(connection: Connection, now: float, quiet: float = 0.0) -> list[Lane]:
+    """Return every lane with a queued row that is due and untouched for `quiet` seconds."""
+    rows = connection.execute(
+        select(outbox.c.conversation_id, outbox.c.staff_thread_id)
+        .where(
+            outbox.c.state == "queued",
+            outbox.c.retry_at <= now,
+            outbox.c.touched_at <= now - quiet,
+        )
+        .distinct()
+    )
+    return [_lane(row.conversation_id, row.staff_thread_id) for row in rows]
+
+
+def silence(connection: Connection, conversation_id: int, now: float) -> list[int]:
+    """Withdraw the machine's unsent words to a person; return rows that had begun to show."""
+    rows = connection.execute(
+        select(outbox.c.id, outbox.c.state).where(
+            outbox.c.conversation_id == conversation_id,
+            outbox.c.bot_text,
+            outbox.c.state.in_(("queued", "streaming")),
+        )
+    ).all()
+    for row in rows:
+        _set(connection, row.id, now, state="withdrawn", error="a human took over")
+    return [int(row.id) for row in rows if row.state == "streaming"]
+
+
+def open_stream(
+    connection: Connection,
+    conversation_id: int,
+    inbox_id: int,
+    standing: tuple[str, int],
+    now: float,
+) -> int | None:
+    """Open the reply's row before its first word shows; None: owner or version have moved."""
+    person = connection.execute(
+        select(conversation.c.owner, conversation.c.version).where(
+            conversation.c.id == conversation_id
+        )
+    ).one()
+    if (person.owner, person.version) != standing:
+        return None
+    made = insert_once(
+        connection,
+        outbox,
+        {
+            "conversation_id": conversation_id,
+            "cause_kind": "inbox",
+            "cause_id": inbox_id,
+            "kind": "reply",
+            "part": 0,
+            "bot_text": True,
+            "state": "streaming",
+            "nonce": new_nonce(),
+            "queued_at": now,
+            "touched_at": now,
+        },
+    )
+    if made is None:  # a run before a crash opened it: the same row, the same message
+        made = connection.execute(
+            select(outbox.c.id).where(
+                outbox.c.cause_kind == "inbox",
+                outbox.c.cause_id == inbox_id,
+                outbox.c.kind == "reply",
+                outbox.c.part == 0,
+                outbox.c.state == "streaming",
+            )
+        ).scalar()
+    return made
+
+
+def close_stream(
+    connection: Connection, inbox_id: int, posts: Sequence[Outgoing], now: float
+) -> list[Outgoing]:
+    """Put the final text on a streaming row; return the posts that still need rows."""
+    rest = []
+    for post in posts:
+        found = connection.execute(
+            update(outbox)
+            .where(
+                outbox.c.cause_kind == "inbox",
+                outbox.c.cause_id == inbox_id,
+                outbox.c.kind == post.kind,
+                outbox.c.part == post.part,
+                outbox.c.state == "streaming",
+            )
+            .values(
+                state="queued",
+                text=post.text,
+                buttons=[[b.label, b.data] for b in post.buttons],
+                reply_to=post.reply_to,
+                history_id=post.history_id,
+                touched_at=now,
+            )
+        )
+        if not found.rowcount:
+            rest.append(post)
+    return rest
+
+
+def drop_streams(connection: Connection, inbox_ids: Sequence[int], now: float) -> bool:
+    """Withdraw streaming rows of a turn that ends without a reply; True if one was open."""
+    changed = connection.execute(
+        update(outbox)
+        .where(
+            outbox.c.cause_kind == "inbox",
+            outbox.c.cause_id.in_(inbox_ids),
+            outbox.c.state == "streaming",
+        )
+        .values(state="withdrawn", touched_at=now)
+    )
+    return bool(changed.rowcount)

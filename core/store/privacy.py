@@ -1,0 +1,160 @@
+"""Forgetting, and handing over what is kept.
+
+Erasing takes every word, score and id of a person out of the database in one transaction. What
+staff have been shown in their chats is taken out by posts that go through the outbox like any
+other, so a restart forgets none; the conversation's own row, which those posts need, goes when
+the last of them has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from core.store.outbox import Lane, Outgoing, enqueue
+from core.store.rows import insert_id
+from core.tables import audit, case, conversation, decision, history, inbox, outbox, pair
+
+SHOWN = ("card", "relay", "context", "ping")  # kinds of staff posts that may hold a person's words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    """How much is kept of one person in one place."""
+
+    messages: int
+    cases: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Erased:
+    """What was erased, the words that say so, and the lanes with something to send."""
+
+    count: Count
+    words: str
+    lanes: tuple[Lane, ...]
+
+
+def count(connection: Connection, conversation_id: int) -> Count:
+    """Count the messages and cases of a conversation."""
+
+    def rows(table: Any, *where: Any) -> int:  # noqa: ANN401
+        query = select(func.count()).select_from(table)
+        return int(
+            connection.execute(
+                query.where(table.c.conversation_id == conversation_id, *where)
+            ).scalar_one()
+        )
+
+    return Count(messages=rows(history, history.c.role != "note"), cases=rows(case))
+
+
+def forget(
+    connection: Connection,
+    conversation_id: int,
+    done: Callable[..., str],
+    copy: str,
+    now: float,
+) -> Erased:
+    """Erase a person. `done(n=, m=)` says so to them; `copy` replaces what staff were shown.
+
+    Where `done` returns nothing, nothing is said.
+    """
+    kept = count(connection, conversation_id)
+    shown = connection.execute(
+        select(outbox.c.staff_thread_id, outbox.c.message_id).where(
+            outbox.c.conversation_id == conversation_id,
+            outbox.c.staff_thread_id.is_not(None),
+            outbox.c.kind.in_(SHOWN),
+            outbox.c.message_id != "",
+        )
+    ).all()
+    cases = select(case.c.id).where(case.c.conversation_id == conversation_id).scalar_subquery()
+    connection.execute(delete(pair).where(pair.c.case_id.in_(cases)))
+    for table in (inbox, history, decision, outbox):
+        connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
+    connection.execute(
+        update(case)
+        .where(case.c.conversation_id == conversation_id)
+        .values(state="resolved", why="", rule="", reopen_until=None)
+    )
+    connection.execute(
+        update(conversation)
+        .where(conversation.c.id == conversation_id)
+        .values(
+            name="",
+            past=None,
+            mood=0.0,
+            level="calm",
+            owner="bot",
+            version=conversation.c.version + 1,
+            forgotten=True,
+            touched_at=now,
+        )
+    )
+    cause = insert_id(connection, audit, case_id=None, what="erased", who="", at=now)
+    words = done(n=kept.messages, m=kept.cases)
+    posts = (
+        [Outgoing(kind="notice", text=words, cause_kind="case_event", cause_id=cause)]
+        if words
+        else []
+    )
+    posts += [
+        Outgoing(
+            kind="edit",
+            text=copy,
+            message_id=row.message_id,
+            staff_thread_id=row.staff_thread_id,
+            cause_kind="case_event",
+            cause_id=cause,
+            part=part,
+        )
+        for part, row in enumerate(shown)
+    ]
+    lanes = enqueue(connection, conversation_id, posts, now)
+    return Erased(count=kept, words=words, lanes=tuple(lanes))
+
+
+def bury(connection: Connection) -> int:
+    """Remove the rows of forgotten people whose last post has left; return how many."""
+    busy = select(outbox.c.conversation_id).where(
+        outbox.c.state.in_(("queued", "sending", "streaming"))
+    )
+    waiting = select(inbox.c.conversation_id).where(inbox.c.state == "waiting")
+    gone = connection.execute(
+        delete(conversation).where(
+            conversation.c.forgotten.is_(True),
+            conversation.c.id.not_in(busy),
+            conversation.c.id.not_in(waiting),
+        )
+    )
+    return int(gone.rowcount)
+
+
+def export(connection: Connection, conversation_id: int) -> dict[str, Any]:
+    """Return everything kept of one person in one place, without staff notes, JSON-ready."""
+
+    def rows(table: Any, *columns: str, where: Any = None) -> list[dict[str, Any]]:  # noqa: ANN401
+        query = select(*(table.c[name] for name in columns)).where(
+            table.c.conversation_id == conversation_id
+        )
+        query = query if where is None else query.where(where)
+        return [dict(row) for row in connection.execute(query.order_by(table.c.id)).mappings()]
+
+    person = connection.execute(
+        select(conversation).where(conversation.c.id == conversation_id)
+    ).mappings()
+    columns = ("platform", "chat", "thread", "user", "name", "lang", "mood", "level", "opened_at")
+    return {
+        "person": {name: value for name, value in person.one().items() if name in columns},
+        "messages": rows(
+            history,
+            *("role", "text", "name", "at", "scores", "model", "prompt", "was"),
+            where=history.c.role != "note",
+        ),
+        "decisions": rows(decision, "at", "rule", "why", "opened", "trace", "mood", "level"),
+        "cases": rows(case, "id", "state", "opened_at", "resolved_at", "rule", "why"),
+    }

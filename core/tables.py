@@ -1,0 +1,262 @@
+"""The database, as SQLAlchemy Core tables: truth lives here and nowhere else.
+
+One row of `conversation` is one person in one place; owner, mood and case hang on it. `inbox` is
+what was said to us, `outbox` what we say; both are keyed so that a second arrival, or a second
+answer, collides instead of appearing. Times are seconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _text(name: str, *, default: str = "") -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default=text("0"))
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default=text("0"))
+
+
+def _of(name: str, target: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, ForeignKey(f"{target}.id", ondelete="CASCADE"), nullable=nullable)
+
+
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("platform"),
+    _text("bot"),
+    _text("chat"),
+    _text("thread"),
+    _text("user"),
+    _text("name"),
+    _text("lang"),
+    Column("private", Boolean, nullable=False, server_default=text("1")),
+    _text("owner", default="bot"),  # bot | queue | human: who speaks
+    _number("version"),  # moves when owner, state or holder of the case moves
+    Column("past", JSON),  # mood and all that rules remember of this person here
+    Column("mood", Float, nullable=False, server_default=text("0")),
+    _text("level", default="calm"),
+    _flag("unreachable"),
+    _flag("forgotten"),  # everything is erased; the row goes when the last post has left
+    Column("history_since", Float, nullable=False, server_default=text("0")),  # /reset
+    Column("opened_at", Float, nullable=False),
+    Column("touched_at", Float, nullable=False),
+    UniqueConstraint("platform", "bot", "chat", "thread", "user"),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("conversation_id", "conversation"),
+    _text("platform"),
+    _text("bot"),
+    _text("chat"),
+    _text("message_id"),
+    _text("event"),  # empty for a message; edits and presses have keys of their own
+    _text("kind"),
+    Column("sequence", Integer, nullable=False),  # the platform's own order inside a chat
+    Column("message", JSON, nullable=False),  # core.message.Message
+    _text("raw"),  # the update as it came; emptied when its turn is finished
+    _text("urgent"),  # crisis | request, matched by code before any engine
+    _text("state", default="waiting"),  # waiting | done | parked
+    _number("tries"),
+    Column("received_at", Float, nullable=False),
+    Column("touched_at", Float, nullable=False),
+    Column("answered_by", Integer),  # the row whose reply answered this one, in a burst
+    _text("error"),
+    UniqueConstraint("platform", "bot", "chat", "message_id", "event"),
+)
+Index("ix_inbox_waiting", inbox.c.conversation_id, sqlite_where=inbox.c.state == "waiting")
+
+history = Table(
+    "history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("conversation_id", "conversation"),
+    Column("inbox_id", Integer),
+    Column("case_id", Integer),
+    _text("role"),  # user | bot | staff | note | marker
+    _text("text"),
+    _text("name"),
+    Column("at", Float, nullable=False),
+    _text("message_id"),
+    Column("scores", JSON),
+    _text("model"),
+    _text("prompt"),  # version of the reply prompt
+    _text("was"),  # the text before its last edit
+    _flag("deleted"),
+    Index("ix_history_conversation_id_id", "conversation_id", "id"),
+)
+
+decision = Table(
+    "decision",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("conversation_id", "conversation"),
+    Column("inbox_id", Integer, nullable=False),
+    Column("case_id", Integer),
+    _text("rule"),
+    _text("why"),
+    Column("opened", Boolean, nullable=False),
+    Column("trace", JSON, nullable=False),
+    Column("scores", JSON),
+    Column("mood", Float, nullable=False),
+    _text("level"),
+    Column("versions", JSON, nullable=False),
+    Column("made", JSON),  # how tag and reply were made
+    Column("at", Float, nullable=False),
+    UniqueConstraint("inbox_id"),
+    Index("ix_decision_conversation_id", "conversation_id"),
+)
+
+case = Table(
+    "cases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("conversation_id", "conversation"),
+    _text("state"),  # queued | human | watch | resolved
+    _text("claimed_by"),
+    Column("claimed_at", Float),
+    _number("priority"),
+    _text("rule"),
+    _text("why"),
+    Column("opened_at", Float, nullable=False),
+    Column("first_reply_at", Float),
+    Column("resolved_at", Float),
+    _text("resolved_by"),
+    _text("verdict"),
+    Column("reopen_until", Float),
+)
+Index(
+    "uq_cases_one_open",
+    case.c.conversation_id,
+    unique=True,
+    sqlite_where=case.c.state != "resolved",
+    postgresql_where=case.c.state != "resolved",
+)
+
+staff_thread = Table(
+    "staff_thread",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("case_id", "cases"),
+    _text("platform"),
+    _text("bot"),
+    _text("chat"),
+    _text("thread"),
+    _text("card_message_id"),
+    _text("status", default="wanted"),  # wanted | ready | fallback (no thread, in the chat itself)
+    Index("ix_staff_thread_place", "platform", "bot", "chat", "thread"),
+)
+
+pair = Table(
+    "pair",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("case_id", "cases"),
+    Column("history_id", Integer),
+    _text("platform"),
+    _text("chat"),
+    _text("message_id"),
+    UniqueConstraint("platform", "chat", "message_id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("conversation_id", "conversation"),
+    _of("staff_thread_id", "staff_thread", nullable=True),  # set: goes to staff, not to the person
+    Column("history_id", Integer),
+    _text("cause_kind"),
+    Column("cause_id", Integer, nullable=False),
+    _text("kind"),
+    Column("part", Integer, nullable=False),
+    _text("text"),
+    Column("buttons", JSON),
+    _text("reply_to"),
+    _flag("bot_text"),  # written by the machine: withdrawn when a human takes over
+    _text("state"),  # streaming | queued | sending | sent | withdrawn | uncertain | failed | held
+    _text("nonce"),
+    _text("message_id"),
+    _number("tries"),
+    Column("queued_at", Float, nullable=False),
+    Column("first_try_at", Float),
+    Column("retry_at", Float, nullable=False, server_default=text("0")),
+    Column("touched_at", Float, nullable=False),
+    _text("error"),
+    UniqueConstraint("cause_kind", "cause_id", "kind", "part"),
+)
+Index(
+    "ix_outbox_open",
+    outbox.c.conversation_id,
+    sqlite_where=outbox.c.state.in_(["streaming", "queued", "sending"]),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("case_id", Integer),
+    _text("what"),
+    _text("who"),
+    Column("at", Float, nullable=False),
+)
+
+poison = Table(
+    "poison",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("platform"),
+    _text("bot"),
+    _text("source_id"),
+    _text("raw"),
+    _text("error"),
+    Column("at", Float, nullable=False),
+)
+
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("value"),
+)
+
+staff = Table(
+    "staff",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("password"),  # argon2
+    _flag("admin"),
+    Column("added_at", Float, nullable=False),
+)

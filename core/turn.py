@@ -1,0 +1,370 @@
+"""THE WALK: one message, from taken in to answered.
+
+    take_in   one transaction: raw update + inbox row; crisis and request phrases by code; ring
+    work      begin -> hear (tag, mood, decide) -> escalate, relay or reply -> finish
+    finish    one transaction, only if owner and version are what they were at begin
+
+The model runs outside every transaction, and its words decide nothing: whether a person is
+brought in follows from scores and rules alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import structlog
+
+from core import reply
+from core.engine.mind import Mind, with_scores
+from core.engine.ports import Limits, Started
+from core.handoff import Handoff
+from core.hearing import Ear, Verdict, tag_data
+from core.message import Arrival, ConversationKey, Message, Place, TextLimit
+from core.plans import Planner
+from core.ports import Adapter, Board, Clock, Event, EventKind, Probe, desk_message, no_probe
+from core.store import Store, intake, turns
+from core.store.desk import Opening
+from core.store.outbox import Lane, open_stream
+from core.store.turns import Finished, Plan, Start
+from core.texts import Texts
+from core.triggers import match
+
+log = structlog.get_logger(__name__)
+
+LATE = 600.0  # seconds; an older backlog is taken in and shown to staff, not answered by a model
+RESTARTS = 2  # times a new message may restart a reply of which nothing was shown
+TYPING = 4.0  # seconds between typing signs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """Everything the walk walks through, wired once by bot.app."""
+
+    store: Store
+    mind: Mind
+    ear: Ear
+    planner: Planner
+    texts: Texts
+    handoff: Handoff
+    board: Board
+    clock: Clock
+    adapters: Mapping[tuple[str, str], Adapter]
+    desks: Sequence[Place]
+    ring: Callable[[int], None]  # a conversation's lane
+    deliver: Callable[[Sequence[Lane]], None]
+    commands: Callable[[Start], Awaitable[None]]  # rows that are no ordinary message
+    limits: Limits = field(default_factory=Limits)
+    secret: Callable[[], str] = str  # the reply prompt's system text, which must not leak
+    probe: Probe = no_probe
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A turn that is at work now."""
+
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+    shown: str = ""
+    restarts: int = 0
+
+
+class Walk:
+    """Takes messages in and answers them."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self.rooms = rooms
+        self._running: dict[int, Running] = {}
+        self._restarts: dict[int, int] = {}
+
+    # --- in -------------------------------------------------------------------------------
+
+    async def take_in(
+        self, arrivals: Sequence[Arrival], *, cursor: tuple[str, str] | None = None
+    ) -> list[int | None]:
+        """Store every arrival in one transaction, then ring the lanes. See core.ports.Door."""
+        rooms = self.rooms
+        clean = [intake.tidy(a) for a in arrivals if not _of_a_bot(a)]
+        ready = [(arrival, self._urgency(arrival.message)) for arrival in clean]
+        rooms.probe("before intake commit")
+        taken = await rooms.store.write(
+            partial(intake.take_in, arrivals=ready, now=rooms.clock(), mark=cursor)
+        )
+        rooms.probe("after intake commit")
+        for item in taken:
+            if item.inbox_id is not None and item.conversation_id is not None:
+                self._disturb(item.conversation_id, urgent=bool(item.urgent))
+                rooms.ring(item.conversation_id)
+        found = iter(taken)
+        return [None if _of_a_bot(a) else next(found).inbox_id for a in arrivals]
+
+    def _urgency(self, message: Message | None) -> str:
+        if message is None or desk_message(message, self.rooms.desks):
+            return ""
+        if message.command == "human" or message.data == "u:human":
+            return "request"
+        triggers = match(message.text) if message.kind in ("said", "edited") else None
+        if triggers is None:
+            return ""
+        return "crisis" if triggers.crisis else "request" if triggers.request else ""
+
+    def _disturb(self, conversation_id: int, *, urgent: bool) -> None:
+        """A new message stops a reply of which nothing was shown yet; an urgent one any."""
+        running = self._running.get(conversation_id)
+        if running is None:
+            return
+        if urgent or (not running.shown and running.restarts < RESTARTS):
+            running.bell.set()
+
+    def interrupt(self, conversation_id: int) -> None:
+        """A human took over, or the person is gone: stop what is being written to them."""
+        running = self._running.get(conversation_id)
+        if running is not None:
+            running.bell.set()
+
+    # --- one turn -------------------------------------------------------------------------
+
+    async def work(self, conversation_id: int) -> float | None:
+        """Take one turn of a conversation. None: nothing was left to do."""
+        rooms = self.rooms
+        start = await rooms.store.write(
+            partial(turns.begin, conversation_id=conversation_id, now=rooms.clock())
+        )
+        if start is None:
+            self._restarts.pop(conversation_id, None)
+            return None
+        first = start.rows[0]
+        if first.tries > turns.TRIES + self._restarts.get(conversation_id, 0):
+            await self._set_aside(start)
+        elif desk_message(first.message, rooms.desks):
+            await rooms.handoff.staff_message(start)
+        elif first.message.kind == "said":
+            await self._said(start)
+        else:
+            await rooms.commands(start)
+        return 0.0
+
+    async def _said(self, start: Start) -> None:
+        running = Running(restarts=self._restarts.get(start.conversation_id, 0))
+        self._running[start.conversation_id] = running
+        try:
+            async with self._typing(start):
+                await self._answer(start, running)
+        finally:
+            del self._running[start.conversation_id]
+
+    async def _answer(self, start: Start, running: Running) -> None:
+        """Hear the burst, decide, and answer if the machine may."""
+        rooms = self.rooms
+        rooms.probe("model start")
+        verdict = await self.hear(start)
+        rooms.probe("model end")
+        started = verdict.hearing.started
+        plan = rooms.planner.silent(start, verdict)
+        if plan is None and _late(start):
+            plan = rooms.planner.late(verdict)
+        if plan is None:
+            await self._reply(start, verdict, running)
+            return
+        if started is not None:
+            await rooms.mind.writer_of(started).cancel(started)
+        await self.finish(start, plan)
+
+    async def hear(self, start: Start, *, command: bool = False) -> Verdict:
+        """Tag, step the mood and decide for every row of a start; tell the tags at once."""
+
+        def tell(begun: Start, inbox_id: int, tag: Mapping[str, Any]) -> None:
+            self._tell(begun, inbox_id, "tag", tag)
+
+        return await self.rooms.ear.hear(start, tell, command=command)
+
+    async def _reply(self, start: Start, verdict: Verdict, running: Running) -> None:
+        rooms = self.rooms
+        started = verdict.hearing.started
+        if started is None and verdict.hearing.stand_in:
+            await self.finish(start, rooms.planner.apology(verdict))
+            return
+        if started is None:
+            request = with_scores(
+                rooms.ear.request(start),
+                scores=verdict.scores,
+                level=verdict.past.mood.level,
+                lang=verdict.lang,
+            )
+            started = await rooms.mind.start(request)
+        written = await self._write(start, verdict, started, running)
+        writer = rooms.mind.writer_of(started)
+        if written is None or written.stopped:
+            self._restarts[start.conversation_id] = running.restarts + 1
+            await writer.settle(started, kept=False)
+            return
+        limit = self._limit(start)
+        plan = rooms.planner.answer(start, verdict, started, written, limit)
+        finished = await self.finish(start, plan)
+        kept = finished is not None and not written.problem
+        await writer.settle(started, kept=kept)
+
+    async def _write(
+        self, start: Start, verdict: Verdict, started: Started, running: Running
+    ) -> reply.Written | None:
+        """Write the reply, unless something happens that matters more; then None."""
+        rooms = self.rooms
+        writer = rooms.mind.writer_of(started)
+        live = writer is rooms.mind.phrases
+        writing = asyncio.create_task(
+            reply.write(
+                writer,
+                started,
+                limits=rooms.limits,
+                level=verdict.past.mood.level,
+                fallback=rooms.texts.say("fallback", verdict.lang),
+                secret=rooms.secret(),
+                show=partial(self._show, start, running, live=live),
+                live=live,
+            )
+        )
+        bell = asyncio.create_task(running.bell.wait())
+        try:
+            await asyncio.wait({writing, bell}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                return writing.result()
+            return None
+        finally:
+            bell.cancel()
+            if not writing.done():
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
+                await writer.cancel(started)
+
+    async def _show(self, start: Start, running: Running, text: str, *, live: bool) -> bool:
+        """Show the guarded text so far, under an outbox row that a claim can withdraw."""
+        rooms = self.rooms
+        first = start.rows[0].id
+        if not running.shown:
+            rooms.probe("before stream row")
+            row = await rooms.store.write(
+                partial(
+                    open_stream,
+                    conversation_id=start.conversation_id,
+                    inbox_id=first,
+                    standing=start.standing,
+                    now=rooms.clock(),
+                )
+            )
+            if row is None:
+                return False
+            rooms.probe("stream row opened")
+        self._tell(start, start.rows[-1].id, "token", {"text": text[len(running.shown) :]})
+        running.shown = text
+        adapter = rooms.adapters.get((start.key.platform, start.key.bot))
+        if adapter is not None and not live:
+            await adapter.preview(start.key.place, first, text)
+        return True
+
+    def _limit(self, start: Start) -> TextLimit:
+        adapter = self.rooms.adapters.get((start.key.platform, start.key.bot))
+        return TextLimit(size=1900) if adapter is None else adapter.limit
+
+    @asynccontextmanager
+    async def _typing(self, start: Start) -> AsyncIterator[None]:
+        """Show that somebody is thinking, for as long as the turn lasts."""
+        adapter = self.rooms.adapters.get((start.key.platform, start.key.bot))
+
+        async def keep_typing() -> None:
+            while adapter is not None:
+                await adapter.typing(start.key.place)
+                await asyncio.sleep(TYPING)
+
+        task = asyncio.create_task(keep_typing()) if start.owner == "bot" else None
+        try:
+            yield
+        finally:
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    # --- out ------------------------------------------------------------------------------
+
+    async def finish(self, start: Start, plan: Plan) -> Finished | None:
+        """Write the turn; None when somebody else moved the conversation: it is taken again."""
+        rooms = self.rooms
+        rooms.probe("before done commit")
+        finished = await rooms.store.write(
+            partial(
+                turns.finish,
+                start=start,
+                plan=plan,
+                desk=rooms.handoff.facts(),
+                now=rooms.clock(),
+            )
+        )
+        if finished is None:
+            return None
+        rooms.probe("after done commit")
+        rooms.deliver(finished.lanes)
+        self._report(start, plan, finished)
+        return finished
+
+    def _report(self, start: Start, plan: Plan, finished: Finished) -> None:
+        """Tell whoever follows along; callers of a merged burst learn whose answer is theirs."""
+        last = plan.heard[-1]
+        words = [plan.answer.text] if plan.answer is not None else list(plan.notices)
+        for opening in (plan.opening, plan.reopen):
+            if isinstance(opening, Opening):
+                words.append(opening.notice)
+            elif opening is not None:
+                words.append(opening[0])
+        for heard in plan.heard:
+            data = {
+                **tag_data(heard.scores),
+                "mood": round(plan.mood, 4),
+                "response": "\n\n".join(filter(None, words)) or None,
+                "escalated": finished.owner != "bot",
+                "owner": finished.owner,
+                "case": finished.case_id,
+                "message_id": heard.row.id,
+                "model": self.rooms.mind.name if plan.answer is None else plan.answer.model,
+                "prompt_version": "" if plan.answer is None else plan.answer.prompt,
+            }
+            if heard is not last:
+                data |= {"response": None, "answered_by": last.row.id}
+            self._tell(start, heard.row.id, "done", data)
+        self._tell(start, last.row.id, "line", {"owner": finished.owner})
+        if finished.case_id is not None:
+            self._tell(start, last.row.id, "case", {"case": finished.case_id})
+
+    async def _set_aside(self, start: Start) -> None:
+        """A message that failed too often is parked, visibly; its conversation goes on."""
+        rooms = self.rooms
+        log.error("message set aside", rows=[row.id for row in start.rows])
+        desk_chat = desk_message(start.rows[0].message, rooms.desks)
+        words = "" if desk_chat else rooms.texts.say("apology", start.lang)
+        lanes = await rooms.store.write(
+            partial(
+                turns.set_aside, start=start, error="five tries", notice=words, now=rooms.clock()
+            )
+        )
+        rooms.deliver(lanes)
+        for row in start.rows:
+            error = {"error": "set aside after five tries", "message_id": row.id}
+            self._tell(start, row.id, "done", error)
+
+    def erased(self, start_key: ConversationKey, words: str) -> None:
+        """Tell whoever follows along that a person was erased here."""
+        self.rooms.board.tell(Event(kind="line", key=start_key, data={"erased": words}))
+
+    def _tell(self, start: Start, inbox_id: int, kind: EventKind, data: Mapping[str, Any]) -> None:
+        self.rooms.board.tell(Event(kind=kind, key=start.key, data=data, inbox=inbox_id))
+
+
+def _late(start: Start) -> bool:
+    newest = start.rows[-1]
+    sent_at = newest.message.sent_at
+    return sent_at > 0 and newest.received_at - sent_at > LATE
+
+
+def _of_a_bot(arrival: Arrival) -> bool:
+    return arrival.message is not None and arrival.message.author.is_bot

@@ -1,0 +1,1 @@
+"""The database's history: from nothing to the tables of core.tables, and back."""

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from hypothesis import given, strategies as st
+
+from adapters.discord.normalize import (
+    MALFORMED,
+    Scope,
+    Where,
+    edited,
+    interaction,
+    said,
+    where_of,
+)
+from core.message import Message
+
+SCOPE = Scope(bot="main", me="42", desk="900")
+SERVER = Where(chat="500")
+ANN = {"id": "7", "username": "ann", "global_name": "Ann"}
+
+
+def payload(**more: Any) -> dict[str, Any]:
+    return {
+        "id": "1300000000000000000",
+        "type": 0,
+        "author": ANN,
+        "content": "hello <@42> there",
+        "timestamp": "2026-11-20T10:00:00+00:00",
+        "edited_timestamp": None,
+        "mentions": [{"id": "42"}],
+        "attachments": [],
+    } | more
+
+
+def test_the_mention_leaves_the_text_and_the_rest_stays() -> None:
+    message = said(payload(), SERVER, SCOPE)
+    assert message is not None
+    assert (message.text, message.author.name) == ("hello there", "Ann")
+    assert message.sent_at == 1795168800.0
+
+
+def test_a_thread_keeps_its_channel_and_its_own_id() -> None:
+    where = where_of({"id": "77", "type": 11, "parent_id": "500"})
+    message = said(payload(), where, SCOPE)
+    assert message is not None
+    assert (message.key.chat, message.key.thread) == ("500", "77")
+    assert message.key.place.thread == "77"
+
+
+def test_a_reply_to_the_bot_whose_text_is_withheld_is_nothing_of_ours() -> None:
+    reply = payload(
+        type=19,
+        content="",
+        mentions=[],
+        message_reference={"message_id": "5"},
+        referenced_message={"id": "5", "author": {"id": "42"}},
+    )
+    assert said(reply, SERVER, SCOPE) is None
+    shown = said(reply | {"content": "and now?"}, SERVER, SCOPE)
+    assert shown is not None
+    assert (shown.addressed, shown.reply_to) == (True, "5")
+
+
+def test_a_picture_without_words_is_a_message_and_a_forward_is_not_scored() -> None:
+    picture = {"id": "9", "filename": "a.png", "size": 12, "content_type": "image/png"}
+    private = Where(chat="500", private=True)
+    shown = said(payload(content="", attachments=[picture]), private, SCOPE)
+    assert shown is not None
+    assert [(one.kind, one.name, one.size) for one in shown.attachments] == [("photo", "a.png", 12)]
+    snapshot = {"message": {"content": "others' words"}}
+    forward = said(payload(content="", message_snapshots=[snapshot]), private, SCOPE)
+    assert forward is not None
+    assert (forward.text, forward.scored) == ("others' words", False)
+
+
+def test_webhooks_notices_and_previews_are_nothing_of_ours() -> None:
+    assert said(payload(webhook_id="3"), SERVER, SCOPE) is None
+    assert said(payload(type=18), SERVER, SCOPE) is None
+    assert edited(payload(), SERVER, SCOPE) is None
+    assert said(payload(author=ANN | {"id": "42"}), SERVER, SCOPE) is None
+
+
+def test_a_button_that_is_not_ours_is_left_alone() -> None:
+    press = {
+        "id": "1300000000000000001",
+        "type": 3,
+        "data": {"custom_id": "other:1"},
+        "user": ANN,
+        "message": {"id": "5"},
+    }
+    assert interaction(press, SERVER, SCOPE) is None
+    ours = interaction(press | {"data": {"custom_id": "h:1"}}, SERVER, SCOPE)
+    assert ours is not None
+    assert (ours.kind, ours.data, ours.message_id) == ("pressed", "h:1", "5")
+
+
+@given(
+    chat=st.integers(1, 3),
+    thread=st.integers(0, 2),
+    user=st.integers(50, 52),
+    text=st.text(min_size=1),
+)
+def test_same_place_and_person_same_key_whatever_is_said(
+    chat: int, thread: int, user: int, text: str
+) -> None:
+    where = Where(chat=str(chat), thread=str(thread) if thread else "", private=True)
+    message = said(payload(content=text, author={"id": str(user)}), where, SCOPE)
+    assert message is not None
+    key = message.key
+    assert (key.chat, key.thread, key.user) == (where.chat, where.thread, str(user))
+    assert (key.place.chat, key.place.thread) == (where.chat, where.thread)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@given(name=st.sampled_from(sorted(payload())), value=json_values)
+def test_a_bent_payload_is_read_or_called_malformed_and_nothing_else(name: str, value: Any) -> None:
+    for bent in (payload(**{name: value}), {k: v for k, v in payload().items() if k != name}):
+        for read in (said, edited, interaction):
+            with contextlib.suppress(*MALFORMED):
+                message = read(bent, SERVER, SCOPE)
+                assert message is None or isinstance(message, Message)
+                assert message is None or 0 < message.order < 1 << 63

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+
+import pytest
+
+from core.errors import (
+    NoThread,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RetryAfter,
+    SetupError,
+    Unreachable,
+)
+from core.message import Button
+from tests.adapters.discord_bench import QUICK, Recorder, adapter, keep, post, running, until
+from tests.fakes.discord import DiscordFake
+
+POSTS = "POST /channels/*/messages"
+
+
+@pytest.mark.parametrize(
+    ("kind", "apply"),
+    [
+        ("reset", True),
+        ("reset", False),
+        ("closed", True),
+        ("cut", True),
+        ("503", True),
+        ("503", False),
+        ("junk", True),
+        ("500", True),
+        ("429", False),
+    ],
+)
+async def test_a_broken_send_is_repeated_with_its_nonce_and_makes_one_message(
+    kind: str, *, apply: bool
+) -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        fake.fail(POSTS, kind, apply=apply)
+        receipt = await heed.deliver(post(fake.dm("ann"), "only once"), keep)
+        sent = fake.called(POSTS)
+        assert fake.transcript(fake.dm("ann")) == [("Heed", "only once")]
+        assert fake.messages(fake.dm("ann"))[0]["id"] == receipt.message_id
+        assert [one.body["nonce"] for one in sent] == ["nonce-of-the-row-1"] * 2
+        assert sent[0].body["enforce_nonce"] is True
+
+
+async def test_the_same_row_delivered_by_a_second_process_makes_no_second_message() -> None:
+    async with DiscordFake() as fake:
+        receipts = []
+        for _ in range(2):
+            async with running(fake, Recorder()) as heed:
+                receipts.append(await heed.deliver(post(fake.dm("ann")), keep))
+        assert receipts[0] == receipts[1]
+        assert len(fake.messages(fake.dm("ann"))) == 1
+
+
+async def test_a_line_that_keeps_breaking_leaves_the_outcome_unknown() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        fake.fail(POSTS, "reset", count=99)
+        with pytest.raises(OutcomeUnknown):
+            await heed.deliver(post(fake.dm("ann")), keep)
+        assert heed.repeatable(post(fake.dm("ann"), age=119.0))
+        assert not heed.repeatable(post(fake.dm("ann"), age=121.0))
+        assert heed.repeatable(post(fake.dm("ann"), age=900.0, message_id="5"))
+        assert not heed.repeatable(post(fake.desk, kind="thread"))
+
+
+async def test_a_hanging_call_is_given_up_with_an_unknown_outcome() -> None:
+    pace = replace(QUICK, patience=0.4)
+    async with DiscordFake() as fake, running(fake, Recorder(), pace=pace) as heed:
+        await heed.typing(post(fake.channel).place)
+        fake.fail(POSTS, "hang")
+        with pytest.raises(OutcomeUnknown):
+            await heed.deliver(post(fake.dm("ann")), keep)
+
+
+async def test_mentions_in_a_text_ping_nobody() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        question = fake.say("ann", "?", channel=fake.channel, mention=True)
+        text = f"@everyone @here <@{fake.person('ann')}>"
+        answer = post(fake.channel, text, private=False, reply_to=question)
+        await heed.deliver(answer, keep)
+        message = fake.messages(fake.channel)[-1]
+        assert message["content"] == text
+        assert (message["mention_everyone"], message["mentions"]) == (False, [])
+        assert message["message_reference"]["message_id"] == question
+
+
+async def test_an_answer_to_a_deleted_question_still_arrives() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        question = fake.say("ann", "?", channel=fake.channel, mention=True)
+        fake.delete(fake.channel, question)
+        await heed.deliver(post(fake.channel, private=False, reply_to=question), keep)
+        await heed.deliver(post(fake.channel, "2", private=False, part=1, nonce="b"), keep)
+        assert fake.transcript(fake.channel) == [("Heed", "hello"), ("Heed", "2")]
+
+
+async def test_a_card_is_edited_in_place_with_its_new_buttons() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        card = post(fake.desk, "queued", kind="card", buttons=(Button(label="Take", data="h:1"),))
+        first = await heed.deliver(card, keep)
+        change = post(fake.desk, "done", kind="card", message_id=first.message_id)
+        assert await heed.deliver(change, keep) == first
+        fake.fail("PATCH *", "reset", apply=True)
+        await heed.deliver(change, keep)
+        message = fake.messages(fake.desk)[0]
+        assert (message["content"], message["components"]) == ("done", [])
+
+
+async def test_a_thread_is_made_in_the_desk_and_written_to() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        made = await heed.deliver(post(fake.desk, "Case 7\nAnn", kind="thread"), keep)
+        await heed.deliver(post(fake.desk, "evidence", thread=made.thread), keep)
+        assert fake.threads(fake.desk)[0]["name"] == "Case 7 Ann"
+        assert fake.transcript(made.thread) == [("Heed", "evidence")]
+        fake.forget_channel(made.thread)
+        with pytest.raises(NoThread):
+            await heed.deliver(post(fake.desk, "more", thread=made.thread, nonce="c"), keep)
+
+
+async def test_a_refused_thread_says_so_and_one_of_unknown_outcome_is_not_repeated() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        fake.denied.add((fake.desk, "threads"))
+        with pytest.raises(NoThread):
+            await heed.deliver(post(fake.desk, "Case 7", kind="thread"), keep)
+        fake.denied.clear()
+        fake.fail("POST /channels/*/threads", "reset", apply=True)
+        with pytest.raises(OutcomeUnknown):
+            await heed.deliver(post(fake.desk, "Case 7", kind="thread"), keep)
+        assert len(fake.threads(fake.desk)) == 1
+
+
+async def test_each_refusal_is_told_apart() -> None:
+    alarms: list[str] = []
+    async with DiscordFake() as fake, running(fake, Recorder(), on_alarm=alarms.append) as heed:
+        fake.closed_people.add(fake.person("ann"))
+        with pytest.raises(Unreachable):
+            await heed.deliver(post(fake.dm("ann")), keep)
+        fake.denied.add((fake.channel, "send"))
+        with pytest.raises(Refused, match="50013"):
+            await heed.deliver(post(fake.channel), keep)
+        with pytest.raises(Refused, match="10003"):
+            await heed.deliver(post("123"), keep)
+        with pytest.raises(Refused, match="2000"):
+            await heed.deliver(post(fake.desk, "x" * 2001), keep)
+        fake.fail(POSTS, "429", retry_after=200.0)
+        with pytest.raises(RetryAfter) as waits:
+            await heed.deliver(post(fake.desk), keep)
+        assert (waits.value.seconds, alarms) == (200.0, [])
+        fake.fail(POSTS, "429-cloudflare", retry_after=7.0)
+        with pytest.raises(RetryAfter) as waits:
+            await heed.deliver(post(fake.desk), keep)
+        assert waits.value.seconds == 7.0
+        assert len(alarms) == 1
+
+
+async def test_a_send_while_discord_is_down_was_not_made() -> None:
+    async with DiscordFake() as fake:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            dead = f"http://127.0.0.1:{nobody.getsockname()[1]}/api/v10"
+            heed = adapter(fake, Recorder(), api_base=dead)
+            with pytest.raises(NotSent):
+                await heed.deliver(post(fake.channel), keep)
+            with pytest.raises(SetupError, match="cannot be reached"):
+                await heed.check()
+
+
+async def test_typing_is_shown_and_its_failure_is_nobodys_concern() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        await heed.typing(post(fake.channel).place)
+        await heed.typing(post("123").place)
+        assert fake.typing == [fake.channel]
+
+
+async def test_a_send_under_way_survives_the_death_of_the_gateway() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        fake.raw("{not json")
+        await heed.deliver(post(fake.channel, "through"), keep)
+        await until(lambda: len(fake.identifies) == 2)
+        assert fake.transcript(fake.channel) == [("Heed", "through")]
+
+
+async def test_check_names_the_wrong_token_and_the_missing_intent() -> None:
+    async with DiscordFake() as fake:
+        with pytest.raises(SetupError, match=r"discord\.token"):
+            await adapter(fake, Recorder(), token="wrong").check()
+        with pytest.raises(SetupError, match="Message Content Intent"):
+            await adapter(fake, Recorder(), mode="watch").check()
+        await adapter(fake, Recorder()).check()
+        fake.content_intent = True
+        await adapter(fake, Recorder(), mode="watch").check()

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from adapters.telegram.intake import arrival
+from adapters.telegram.normalize import Account, normalize
+from core.message import ConversationKey, Message
+from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP
+from tests.fakes.telegram import TelegramFake
+
+ACCOUNT = Account(bot="4242", username="HeedBot", desk_chat=str(DESK))
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def fake() -> TelegramFake:
+    server = TelegramFake(clock=lambda: NOW)
+    server.group(GROUP, forum=True)
+    server.group(DESK, forum=True)
+    return server
+
+
+def read(fake: TelegramFake, account: Account = ACCOUNT) -> Message | None:
+    """Normalize the newest waiting update."""
+    return normalize(fake.updates[-1], account, now=NOW)
+
+
+def must(fake: TelegramFake, account: Account = ACCOUNT) -> Message:
+    message = read(fake, account)
+    assert message is not None
+    return message
+
+
+def test_a_private_message(fake: TelegramFake) -> None:
+    fake.say(ANN, ANN, "hello", language_code="es", name="Ann")
+    message = must(fake)
+    assert message.key == ConversationKey(
+        platform="telegram", bot="4242", chat="11", thread="", user="11"
+    )
+    assert (message.kind, message.text, message.message_id, message.order) == (
+        "said",
+        "hello",
+        "1",
+        1,
+    )
+    assert (message.author.id, message.author.name, message.author.language) == ("11", "Ann", "es")
+    assert message.private
+    assert message.addressed
+    assert message.scored
+    assert message.sent_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("@HeedBot where is it?", "where is it?"),
+        ("where is it @heedbot", "where is it"),
+        ("😀 hey @HeedBot and @Ben", "😀 hey and @Ben"),
+        ("@HeedBot", ""),
+    ],
+)
+def test_a_mention_in_a_group_addresses_the_bot_and_is_taken_out(
+    fake: TelegramFake, text: str, left: str
+) -> None:
+    fake.say(GROUP, ANN, text)
+    message = must(fake)
+    assert (message.text, message.addressed, message.private) == (left, True, False)
+
+
+def test_a_mention_by_link_addresses_the_bot(fake: TelegramFake) -> None:
+    bot = {"id": 4242, "is_bot": True, "first_name": "Heed"}
+    mention = {"type": "text_mention", "offset": 3, "length": 4, "user": bot}
+    fake.say(GROUP, ANN, "Hi Heed !", entities=[mention])
+    assert must(fake).text == "Hi !"
+
+
+@pytest.mark.parametrize("text", ["hello all", "ask @HeedBot2", "/help@OtherBot", "@OtherBot hi"])
+def test_what_is_said_to_others_in_a_group_is_nothing_of_ours(
+    fake: TelegramFake, text: str
+) -> None:
+    fake.say(GROUP, ANN, text)
+    came = arrival(fake.updates[-1], ACCOUNT, now=NOW)
+    assert (came.message, came.error) == (None, "")
+
+
+def test_a_watched_group_is_heard_but_not_addressed(fake: TelegramFake) -> None:
+    fake.say(GROUP, ANN, "hello all")
+    watching = Account(bot="4242", username="HeedBot", watch=frozenset({str(GROUP)}))
+    assert not must(fake, watching).addressed
+
+
+def test_a_reply_to_the_bot_addresses_it_and_a_reply_to_others_does_not(
+    fake: TelegramFake,
+) -> None:
+    fake._post(fake.chats[GROUP], {"text": "from the bot"})
+    fake.say(GROUP, ANN, "thanks", reply_to=1)
+    assert must(fake).reply_to == "1"
+    fake.say(GROUP, BEN, "you too", reply_to=2)
+    assert read(fake) is None
+
+
+def test_a_topic_opened_by_the_bot_does_not_make_every_line_a_reply_to_it(
+    fake: TelegramFake,
+) -> None:
+    thread = fake.topic(GROUP, "Billing")
+    fake.say(GROUP, ANN, "just talking", thread=thread)
+    assert read(fake) is None
+    fake.say(GROUP, ANN, "@HeedBot help", thread=thread)
+    assert must(fake).key.thread == str(thread)
+    assert must(fake).reply_to is None
+
+
+def test_a_thread_that_is_no_topic_is_the_chat_itself(fake: TelegramFake) -> None:
+    fake.say(GROUP, ANN, "@HeedBot hi", message_thread_id=7)
+    assert must(fake).key.thread == ""
+
+
+def test_everything_in_the_desk_chat_is_for_us(fake: TelegramFake) -> None:
+    thread = fake.topic(DESK, "Case 1")
+    fake.say(DESK, BEN, "I take this one", thread=thread)
+    message = must(fake)
+    assert message.addressed
+    assert (message.key.chat, message.key.thread, message.key.user) == (str(DESK), "1", "12")
+
+
+@pytest.mark.parametrize(
+    ("chat", "text", "command", "argument"),
+    [
+        (ANN, "/start", "start", ""),
+        (ANN, "/Human  please\nnow", "human", "please\nnow"),
+        (GROUP, "/human@HeedBot arg", "human", "arg"),
+        (GROUP, "/privacy", "privacy", ""),
+    ],
+)
+def test_commands(fake: TelegramFake, chat: int, text: str, command: str, argument: str) -> None:
+    fake.say(chat, ANN, text)
+    message = must(fake)
+    assert (message.kind, message.command, message.argument) == ("command", command, argument)
+    assert message.text == text
+    assert message.addressed
+
+
+def test_two_edits_in_one_second_have_two_keys(fake: TelegramFake) -> None:
+    fake.say(ANN, ANN, "teh")
+    fake.edit(ANN, 1, "the")
+    first = must(fake)
+    fake.edit(ANN, 1, "then")
+    second = must(fake)
+    assert (first.kind, first.text, first.message_id) == ("edited", "the", "1")
+    assert first.event_id.startswith(f"edit:{NOW:.0f}:")
+    assert first.event_id != second.event_id
+
+
+def test_a_press_tells_who_pressed_what_and_when(fake: TelegramFake) -> None:
+    markup = {"inline_keyboard": [[{"text": "Claim", "callback_data": "claim:1"}]]}
+    thread = fake.topic(DESK, "Case 1")
+    topic = {"message_thread_id": thread, "is_topic_message": True}
+    card = fake._post(fake.chats[DESK], {"text": "card", "reply_markup": markup} | topic)
+    callback = fake.press(DESK, card["message_id"], "claim:1", BEN)
+    message = must(fake)
+    assert (message.kind, message.data, message.event_id) == ("pressed", "claim:1", callback)
+    assert (message.message_id, message.key.user, message.key.thread) == ("2", "12", "1")
+    assert message.sent_at == NOW
+
+
+def test_blocking_and_coming_back(fake: TelegramFake) -> None:
+    fake.block(ANN)
+    assert must(fake).kind == "left"
+    first = must(fake).event_id
+    fake.unblock(ANN)
+    assert must(fake).kind == "returned"
+    assert must(fake).event_id != first
+
+
+def test_a_block_without_until_date_is_understood(fake: TelegramFake) -> None:
+    fake.block(ANN)
+    del fake.updates[-1]["my_chat_member"]["new_chat_member"]["until_date"]
+    assert must(fake).kind == "left"
+
+
+def test_a_forward_is_not_scored(fake: TelegramFake) -> None:
+    fake.say(ANN, ANN, "they were furious", forward=True)
+    assert not must(fake).scored
+
+
+@pytest.mark.parametrize(
+    ("media", "kind", "file_id", "name"),
+    [
+        ({"photo": [{"file_id": "s"}, {"file_id": "l", "file_size": 9}]}, "photo", "l", ""),
+        ({"document": {"file_id": "d", "file_name": "a.pdf"}}, "file", "d", "a.pdf"),
+        ({"voice": {"file_id": "v"}}, "voice", "v", ""),
+        ({"video_note": {"file_id": "n"}}, "video", "n", ""),
+        ({"sticker": {"file_id": "s", "emoji": "😡"}}, "sticker", "s", "😡"),
+        ({"animation": {"file_id": "g"}, "document": {"file_id": "g2"}}, "video", "g", ""),
+        ({"location": {"latitude": 1, "longitude": 2}}, "location", "", ""),
+    ],
+)
+def test_media_come_as_attachment_and_the_caption_as_text(
+    fake: TelegramFake, media: dict[str, Any], kind: str, file_id: str, name: str
+) -> None:
+    fake.say(ANN, ANN, "", caption="look", **media)
+    message = must(fake)
+    [attachment] = message.attachments
+    assert (attachment.kind, attachment.file_id, attachment.name) == (kind, file_id, name)
+    assert message.text == "look"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"pinned_message": {}},
+        {"new_chat_members": []},
+        {"migrate_to_chat_id": -100},
+        {"caption": "x", "sender_chat": {"id": -1, "type": "channel"}},
+        {"caption": "x", "from": {"id": 5, "is_bot": True, "first_name": "B"}},
+    ],
+)
+def test_service_messages_channels_and_bots_are_ignored(
+    fake: TelegramFake, more: dict[str, Any]
+) -> None:
+    fake.say(ANN, ANN, "", **more)
+    assert read(fake) is None
+
+
+@pytest.mark.parametrize("kind", ["channel_post", "poll", "business_message", "brand_new"])
+def test_other_kinds_of_updates_are_ignored(fake: TelegramFake, kind: str) -> None:
+    fake.push(kind, {"text": "x"})
+    came = arrival(fake.updates[-1], ACCOUNT, now=NOW)
+    assert (came.message, came.error) == (None, "")
+
+
+def test_what_no_database_takes_is_replaced_and_the_raw_text_stays_ascii(
+    fake: TelegramFake,
+) -> None:
+    fake.say(ANN, ANN, "half \ud83d and nul \x00 @HeedBot 😀")
+    came = arrival(fake.updates[-1], ACCOUNT, now=NOW)
+    assert came.message is not None
+    assert came.message.text == "half \ufffd and nul \ufffd 😀"
+    assert came.raw.isascii()
+
+
+SAMPLES = TelegramFake(clock=lambda: NOW)
+SAMPLES.group(GROUP)
+SAMPLES.say(ANN, ANN, "/human now")
+SAMPLES.edit(ANN, 1, "@HeedBot edited")
+SAMPLES.say(GROUP, ANN, "@HeedBot look", photo=[{"file_id": "p", "file_size": 3}], reply_to=None)
+SAMPLES.block(BEN)
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=True),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.just("\ud800"),
+)
+
+
+def spots(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    return [(*at, key) for key, _ in inner] + [
+        spot for key, each in inner for spot in spots(each, (*at, key))
+    ]
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_no_mutated_update_gets_out_of_hand(data: st.DataObject) -> None:
+    update = copy.deepcopy(data.draw(st.sampled_from(SAMPLES.updates)))
+    spot = data.draw(st.sampled_from(spots(update)))
+    parent = update
+    for step in spot[:-1]:
+        parent = parent[step]
+    if data.draw(st.booleans()):
+        del parent[spot[-1]]
+    else:
+        parent[spot[-1]] = data.draw(JUNK)
+    came = arrival(update, ACCOUNT, now=NOW)
+    assert came.raw.isascii()
+    if came.message is not None:
+        assert came.error == ""
+        assert came.message.key.platform == "telegram"
+        came.message.text.encode()
+        assert abs(came.message.order) < 2**63
+        assert math.isfinite(came.message.sent_at)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.booleans())
+def test_same_place_same_key_other_topic_other_key(
+    one: int,
+    other: int,
+    first: bool,  # noqa: FBT001
+    second: bool,  # noqa: FBT001
+) -> None:
+    fake = TelegramFake(clock=lambda: NOW)
+    fake.group(DESK)
+    keys = []
+    for thread, topic in ((one, first), (other, second)):
+        fake.say(DESK, ANN, "x", message_thread_id=thread, is_topic_message=topic)
+        keys.append(must(fake).key)
+    same = (one if first else 0) == (other if second else 0)
+    assert (keys[0] == keys[1]) is same

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from core.errors import DeliveryError, SetupError
+from tests.adapters.telegram_room import ANN, BEN, Recorder, adapter, running
+from tests.fakes.telegram import TelegramFake
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[TelegramFake]:
+    async with TelegramFake() as server:
+        yield server
+
+
+@pytest.fixture
+def door(fake: TelegramFake) -> Recorder:
+    return Recorder(fake)
+
+
+async def test_a_message_is_stored_before_the_poll_that_confirms_it(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    fake.say(ANN, ANN, "hello")
+    async with running(fake, door):
+        await fake.until(lambda: door.messages and not fake.updates)
+    assert door.texts() == ["hello"]
+    confirming = [n for n, c in enumerate(fake.called("getUpdates")) if "offset" in c.params]
+    assert confirming[0] == door.polls_before[0] == 1
+    assert door.kept == {"telegram/4242/offset": "1002"}
+
+
+async def test_messages_said_while_it_polls_arrive_in_order(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    async with running(fake, door):
+        await fake.until(lambda: fake.called("getUpdates"))
+        for n in range(5):
+            fake.say(ANN, ANN, f"line {n}")
+            await asyncio.sleep(0.01)
+        await fake.until(lambda: len(door.messages) == 5)
+    assert door.texts() == [f"line {n}" for n in range(5)]
+    assert [m.order for m in door.messages] == [1, 2, 3, 4, 5]
+
+
+async def test_poison_among_good_ones_is_set_aside_with_its_reason(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    fake.say(ANN, ANN, "before")
+    fake.poison()
+    fake.unknown()
+    fake.say(ANN, ANN, "after")
+    async with running(fake, door):
+        await fake.until(lambda: len(door.arrivals) == 4 and not fake.updates)
+    assert door.texts() == ["before", "after"]
+    # a message without `from` is a channel's: not ours, not poison
+    assert [a.error for a in door.arrivals if a.source_id == "1003"] == [""]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"from": {"id": "eleven"}, "chat": {"id": 11, "type": "private"}, "text": "x"},
+        {"from": {"id": 11}, "chat": {"id": 11, "type": "private"}, "text": "x", "date": 1},
+        {"from": {"id": 11}, "chat": [], "text": "x", "date": 1, "message_id": 1},
+        {"from": {"id": 11}, "chat": {"id": 2**70}, "text": "x", "date": 1, "message_id": 1},
+        {"from": 7},
+        "a text",
+        None,
+    ],
+)
+async def test_a_malformed_message_becomes_poison_and_stops_nothing(
+    fake: TelegramFake, door: Recorder, message: Any
+) -> None:
+    fake.push("message", message)
+    fake.say(ANN, ANN, "good")
+    async with running(fake, door):
+        await fake.until(lambda: door.messages and not fake.updates)
+    assert door.texts() == ["good"]
+    assert len(door.poison) == 1
+    assert door.poison[0].source_id == "1001"
+    assert door.poison[0].raw.startswith("{")
+
+
+@pytest.mark.parametrize(
+    "kind", ["409", "500", "502", "502json", "503", "429", "reset", "cut", "junk", "401", "404"]
+)
+async def test_it_recovers_from_every_fault_of_a_poll(
+    fake: TelegramFake, door: Recorder, kind: Any
+) -> None:
+    fake.fail("getUpdates", kind, 2, apply=True, **({"retry_after": 0} if kind == "429" else {}))
+    fake.say(ANN, ANN, "still here")
+    async with running(fake, door) as bot:
+        await fake.until(lambda: door.messages)
+        await fake.until(lambda: bot.health().state == "ok")
+    assert door.texts() == ["still here"]
+
+
+async def test_a_poll_that_hangs_is_given_up(
+    fake: TelegramFake, door: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.telegram.poll.SLACK", 0.2)
+    fake.fail("getUpdates", "hang")
+    fake.say(ANN, ANN, "after the hang")
+    async with running(fake, door, poll_timeout=0.0):
+        await fake.until(lambda: door.messages)
+    assert door.texts() == ["after the hang"]
+
+
+async def test_the_server_may_be_gone_for_a_while(fake: TelegramFake, door: Recorder) -> None:
+    async with running(fake, door) as bot:
+        await fake.until(lambda: bot.health().state == "ok")
+        await fake.gone()
+        await asyncio.sleep(0.1)
+        fake.say(ANN, ANN, "meanwhile")
+        await fake.back()
+        await fake.until(lambda: door.messages)
+    assert door.texts() == ["meanwhile"]
+
+
+async def test_a_rejected_token_raises_one_alarm_and_polling_goes_on(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    alarms: list[str] = []
+    fake.fail("getUpdates", "401", 3)
+    async with running(fake, door, on_alarm=alarms.append) as bot:
+        await fake.until(lambda: alarms)
+        assert bot.health().state == "failing"
+        assert "token" in bot.health().problem
+        fake.say(ANN, ANN, "hello")
+        await fake.until(lambda: door.messages)
+        await fake.until(lambda: bot.health().state == "ok")
+    assert len(alarms) == 1
+    assert "@BotFather" in alarms[0]
+
+
+async def test_silence_for_three_poll_times_is_failing_and_told_once(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    now, alarms = [1000.0], []
+    async with running(fake, door, clock=lambda: now[0], on_alarm=alarms.append) as bot:
+        await fake.until(lambda: bot.health().state == "ok")
+        fake.fail("getUpdates", "502", 1_000_000)
+        await fake.until(lambda: len(fake.called("getUpdates")) > 3)
+        assert bot.health().state == "ok"
+        now[0] += 3.5
+        await fake.until(lambda: alarms)
+        assert bot.health().state == "failing"
+        polls = len(fake.called("getUpdates"))
+        await fake.until(lambda: len(fake.called("getUpdates")) > polls + 3)
+    assert len(alarms) == 1
+
+
+async def test_a_batch_that_cannot_be_stored_is_not_confirmed_and_comes_again(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    door.refuse = 3
+    fake.say(ANN, ANN, "precious")
+    async with running(fake, door):
+        await fake.until(lambda: len(fake.called("getUpdates")) == 3)
+        assert fake.updates
+        assert all("offset" not in call.params for call in fake.called("getUpdates"))
+        await fake.until(lambda: door.messages and not fake.updates)
+    assert door.texts() == ["precious"]
+
+
+async def test_what_was_stored_but_not_confirmed_comes_again_and_is_dropped(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    fake.say(ANN, ANN, "once")
+    fake.fail("getUpdates", "reset", 1)  # the first poll fails, the second brings it
+    async with running(fake, door):
+        await fake.until(lambda: door.messages)
+    fake.updates = [{"update_id": 1001, "message": fake.chats[ANN].messages[1]}]
+    async with running(fake, door):
+        await fake.until(lambda: len(door.arrivals) == 2 and not fake.updates)
+    assert door.texts() == ["once"]
+
+
+async def test_after_a_confirmed_batch_a_lower_update_number_is_still_heard(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    fake.say(ANN, ANN, "first")
+    async with running(fake, door):
+        await fake.until(lambda: door.messages and not fake.updates)
+        await fake.until(lambda: "offset" not in fake.called("getUpdates")[-1].params, timeout=4)
+        fake.next_update = 5  # after a week of silence Telegram goes on with any number
+        fake.say(ANN, ANN, "second")
+        await fake.until(lambda: len(door.messages) == 2)
+    assert door.texts() == ["first", "second"]
+
+
+async def test_duplicate_updates_are_harmless(fake: TelegramFake, door: Recorder) -> None:
+    fake.say(ANN, ANN, "once")
+    fake.duplicate()
+    async with running(fake, door):
+        await fake.until(lambda: len(door.arrivals) == 2)
+    assert door.texts() == ["once"]
+
+
+async def test_a_backlog_of_250_is_drained_in_order_per_chat(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    for n in range(125):
+        fake.say(ANN, ANN, f"a{n}")
+        fake.say(BEN, BEN, f"b{n}")
+    async with running(fake, door):
+        await fake.until(lambda: len(door.messages) == 250)
+    assert [t for t in door.texts() if t[0] == "a"] == [f"a{n}" for n in range(125)]
+    assert [t for t in door.texts() if t[0] == "b"] == [f"b{n}" for n in range(125)]
+
+
+async def test_a_second_poller_is_named_as_the_trouble(fake: TelegramFake, door: Recorder) -> None:
+    other = Recorder()
+    async with running(fake, door), running(fake, other) as second:
+        await fake.until(lambda: "same token" in second.health().problem)
+        fake.say(ANN, ANN, "for one of us")
+        await fake.until(lambda: door.messages or other.messages)
+    assert len(door.messages) + len(other.messages) == 1
+
+
+async def test_a_webhook_left_behind_is_removed_before_polling(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    fake.webhook = {"url": "https://old.example/hook"}
+    fake.say(ANN, ANN, "hello")
+    async with running(fake, door):
+        await fake.until(lambda: door.messages)
+    assert fake.webhook == {}
+
+
+async def test_getme_may_fail_at_first(fake: TelegramFake, door: Recorder) -> None:
+    fake.fail("getMe", "401")
+    fake.fail("getMe", "502")
+    fake.say(ANN, ANN, "hello")
+    async with running(fake, door) as bot:
+        await fake.until(lambda: door.messages)
+        assert bot.health().name == "@HeedBot"
+
+
+async def test_a_press_is_answered_after_it_is_stored_and_a_stale_one_harms_nothing(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    fake._post(
+        fake._chat(ANN),
+        {
+            "text": "card",
+            "reply_markup": {"inline_keyboard": [[{"text": "Claim", "callback_data": "claim:1"}]]},
+        },
+    )
+    callback = fake.press(ANN, 1, "claim:1")
+    fake.duplicate()
+    async with running(fake, door):
+        await fake.until(lambda: len(fake.called("answerCallbackQuery")) == 2)
+        fake.say(ANN, ANN, "go on")
+        await fake.until(lambda: len(door.messages) == 2)
+    pressed = door.messages[0]
+    assert (pressed.kind, pressed.data, pressed.message_id) == ("pressed", "claim:1", "1")
+    assert pressed.event_id == callback
+    assert fake.callbacks[callback] == "answered"
+
+
+async def test_the_command_menu_is_set_per_language_and_only_when_changed(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    menus = {"en": [("human", "Talk to a person")], "es": [("human", "Hablar con una persona")]}
+    async with running(fake, door, commands=menus):
+        await fake.until(lambda: len(fake.commands) == 3)
+    async with running(fake, door, commands=menus):
+        await fake.until(lambda: len(fake.called("getMyCommands")) == 6)
+    assert len(fake.called("setMyCommands")) == 3
+    by_code = {code: menu[0]["description"] for (_, code), menu in fake.commands.items()}
+    assert by_code == {
+        "": "Talk to a person",
+        "en": "Talk to a person",
+        "es": "Hablar con una persona",
+    }
+
+
+async def test_check_names_a_wrong_token_in_one_sentence(fake: TelegramFake) -> None:
+    wrong = adapter(fake, token="4242:wrong")
+    with pytest.raises(SetupError, match="@BotFather"):
+        await wrong.check()
+    await wrong.close()
+    right = adapter(fake)
+    await right.check()
+    await right.close()
+
+
+async def test_check_tells_an_unreachable_platform_from_a_wrong_token(fake: TelegramFake) -> None:
+    fake.fail("getMe", "502")
+    one = adapter(fake)
+    with pytest.raises(DeliveryError):
+        await one.check()
+    await one.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"token": "hunter2"}, "does not look like a token"),
+        ({"api_base": "api.telegram.org"}, "api_base"),
+        ({"mode": "webhook"}, "webhook_url"),
+        ({"mode": "webhook", "webhook_url": "https://bot.example"}, "webhook_secret"),
+    ],
+)
+def test_settings_that_can_never_work_are_refused(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(SetupError, match=said):
+        adapter(TelegramFake(), **settings)
+
+
+async def test_the_token_never_reaches_the_log(
+    fake: TelegramFake, door: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    fake.fail("getUpdates", "junk")
+    fake.fail("getMe", "401")
+    fake.say(ANN, ANN, "hello")
+    async with running(fake, door):
+        await fake.until(lambda: door.messages)
+    assert any("<token>" in line for line in caplog.messages)
+    assert fake.token not in caplog.text

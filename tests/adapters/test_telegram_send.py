@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from adapters.telegram import TelegramAdapter
+from adapters.telegram.pace import Pacer
+from core.errors import (
+    DeliveryError,
+    NoThread,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RetryAfter,
+    Unreachable,
+)
+from core.message import Button, Place
+from core.split import split
+from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP, Memory, post, sending
+from tests.fakes.telegram import TelegramFake
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[TelegramFake]:
+    async with TelegramFake() as server:
+        server.say(ANN, ANN, "hello")
+        server.group(GROUP)
+        server.group(DESK, forum=True)
+        yield server
+
+
+@pytest.fixture
+async def bot(fake: TelegramFake) -> AsyncIterator[TelegramAdapter]:
+    async with sending(fake) as one:
+        yield one
+
+
+async def test_a_reply_is_a_remembered_placeholder_and_an_edit(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    memory = Memory()
+    receipt = await bot.deliver(post("reply", "Here you are."), memory)
+    assert fake.texts(ANN) == ["Here you are."]
+    assert memory.ids == [receipt.message_id] == ["2"]
+    assert [call.params["text"] for call in fake.called("sendMessage")] == ["…"]
+
+
+async def test_a_reply_with_a_known_placeholder_is_only_edited_however_often(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    memory = Memory()
+    first = await bot.deliver(post("reply", "Answer"), memory)
+    again = post("reply", "Answer", message_id=first.message_id)
+    assert (await bot.deliver(again, memory)).message_id == first.message_id
+    assert fake.texts(ANN) == ["Answer"]
+    assert len(fake.called("sendMessage")) == 1
+    assert bot.repeatable(again)
+
+
+async def test_an_answer_never_shows_twice_when_an_edit_breaks_after_the_work(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    memory = Memory()
+    fake.fail("editMessageText", "reset", apply=True)
+    with pytest.raises(OutcomeUnknown):
+        await bot.deliver(post("reply", "Answer"), memory)
+    await bot.deliver(post("reply", "Answer", message_id=memory.ids[0]), memory)
+    assert fake.texts(ANN) == ["Answer"]
+
+
+async def test_a_lost_placeholder_is_made_anew(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    memory = Memory()
+    receipt = await bot.deliver(post("reply", "Answer", message_id="99"), memory)
+    assert fake.texts(ANN) == ["Answer"]
+    assert memory.ids == [receipt.message_id] == ["2"]
+
+
+async def test_notices_and_staff_texts_are_sent_plain_in_one_step(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    for kind in ("notice", "relay", "card"):
+        await bot.deliver(post(kind, "*as* it_is_ (written)"), Memory())
+    assert fake.texts(ANN) == ["*as* it_is_ (written)"] * 3
+    assert all(line.entities == () for line in fake.seen(ANN))
+    assert not fake.called("editMessageText")
+    assert not bot.repeatable(post("notice", "x"))
+    assert bot.repeatable(post("reply", "x"))
+
+
+async def test_a_card_is_edited_with_its_buttons(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    claim, close = Button(label="Claim", data="claim:1"), Button(label="Close", data="close:1")
+    sent = await bot.deliver(post("card", "open", DESK, buttons=(claim,)), Memory())
+    edit = post("edit", "claimed", DESK, buttons=(close,), message_id=sent.message_id)
+    await bot.deliver(edit, Memory())
+    [line] = fake.seen(DESK)
+    assert (line.text, line.buttons) == ("claimed", (("Close", "close:1"),))
+    await bot.deliver(edit, Memory())  # "not modified" is done
+
+
+async def test_an_edit_of_a_message_that_is_gone_is_refused(bot: TelegramAdapter) -> None:
+    with pytest.raises(Refused, match="not found"):
+        await bot.deliver(post("edit", "x", message_id="99"), Memory())
+    with pytest.raises(Refused, match="id of the message"):
+        await bot.deliver(post("edit", "x"), Memory())
+
+
+async def test_markdown_becomes_entities_also_behind_an_emoji(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    await bot.deliver(post("reply", "😀 **bold** and `code`, snake_case (1)"), Memory())
+    [_, line] = fake.seen(ANN)
+    assert line.text == "😀 bold and code, snake_case (1)"
+    assert line.entities == ("bold", "code")
+    assert fake.called("editMessageText")[0].params["entities"][0]["offset"] == 3
+
+
+async def test_a_text_that_formatting_would_shorten_is_sent_as_written(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    text = "Put **this** into <head> of the page"
+    await bot.deliver(post("reply", text), Memory())
+    assert fake.texts(ANN) == [text]
+
+
+@pytest.mark.parametrize(
+    "said", ["Bad Request: can't parse entities: Unsupported", "Bad Request: ENTITY_BOUNDS_INVALID"]
+)
+async def test_refused_formatting_falls_back_to_the_same_text_plain(
+    fake: TelegramFake, bot: TelegramAdapter, said: str
+) -> None:
+    fake.fail("editMessageText", "400", text=said)
+    await bot.deliver(post("reply", "**bold**"), Memory())
+    assert fake.texts(ANN) == ["**bold**"]
+
+
+async def test_half_a_character_does_not_stop_a_post(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    await bot.deliver(post("notice", "half \ud83d"), Memory())
+    assert fake.texts(ANN) == ["half \ufffd"]
+
+
+async def test_4096_emoji_arrive_in_two_parts_and_only_the_first_is_a_reply(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    fake.say(GROUP, ANN, "@HeedBot emoji please")
+    for part, text in enumerate(split("😀" * 4096, bot.limit)):
+        await bot.deliver(post("notice", text, GROUP, part=part, reply_to="1"), Memory())
+    first, second = fake.seen(GROUP)[1:]
+    assert (first.text, second.text) == ("😀" * 2048, "😀" * 2048)
+    assert (first.reply_to, second.reply_to) == (1, None)
+
+
+async def test_too_long_a_text_is_refused(bot: TelegramAdapter) -> None:
+    with pytest.raises(Refused, match="too long"):
+        await bot.deliver(post("notice", "x" * 4097), Memory())
+
+
+async def test_a_deleted_question_does_not_stop_the_answer(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    await bot.deliver(post("reply", "Answer", GROUP, reply_to="77"), Memory())
+    assert fake.texts(GROUP) == ["Answer"]
+
+
+async def test_a_private_answer_quotes_nobody(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    await bot.deliver(post("reply", "Answer", reply_to="1"), Memory())
+    assert fake.seen(ANN)[-1].reply_to is None
+
+
+async def test_link_previews_are_off(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    await bot.deliver(post("notice", "see https://a.example"), Memory())
+    assert fake.calls[-1].params["link_preview_options"] == {"is_disabled": True}
+
+
+async def test_a_topic_is_opened_and_written_to(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    receipt = await bot.deliver(post("thread", "Ann, angry " + "x" * 200, DESK), Memory())
+    await bot.deliver(post("card", "Case 1", DESK, thread=receipt.thread), Memory())
+    assert fake.texts(DESK, int(receipt.thread)) == ["Case 1"]
+    assert len(fake.chats[DESK].topics[int(receipt.thread)]["name"]) == 128
+    assert not bot.repeatable(post("thread", "x", DESK))
+
+
+async def test_where_no_topic_can_be_had_it_says_so(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    with pytest.raises(NoThread, match="not a forum"):
+        await bot.deliver(post("thread", "Case", GROUP), Memory())
+    fake.chats[DESK].rights = False
+    with pytest.raises(NoThread, match="Not enough rights"):
+        await bot.deliver(post("thread", "Case", DESK), Memory())
+
+
+async def test_a_deleted_or_closed_topic_is_no_thread(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    with pytest.raises(NoThread, match="thread not found"):
+        await bot.deliver(post("card", "x", DESK, thread="55"), Memory())
+    thread = fake.topic(DESK, "Case")
+    fake.chats[DESK].topics[thread]["closed"] = True
+    with pytest.raises(NoThread, match="Topic_closed"):
+        await bot.deliver(post("card", "x", DESK, thread=str(thread)), Memory())
+
+
+async def test_who_blocked_the_bot_is_unreachable(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    fake.block(ANN)
+    with pytest.raises(Unreachable, match="blocked"):
+        await bot.deliver(post("reply", "x"), Memory())
+
+
+async def test_an_unknown_chat_is_refused(bot: TelegramAdapter) -> None:
+    with pytest.raises(Refused, match="Chat not found"):
+        await bot.deliver(post("notice", "x", 999), Memory())
+
+
+async def test_a_group_that_became_a_supergroup_is_followed(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    fake.upgrade(GROUP, -1009)
+    await bot.deliver(post("reply", "Answer", GROUP), Memory())
+    assert fake.texts(-1009) == ["Answer"]
+
+
+@pytest.mark.parametrize("kind", ["500", "502", "502json", "503", "reset", "cut", "junk", "shape"])
+async def test_a_broken_answer_is_an_unknown_outcome_and_the_message_exists(
+    fake: TelegramFake, bot: TelegramAdapter, kind: Any
+) -> None:
+    fake.fail("sendMessage", kind, apply=True)
+    with pytest.raises(OutcomeUnknown):
+        await bot.deliver(post("notice", "once"), Memory())
+    assert fake.texts(ANN) == ["once"]
+
+
+async def test_a_hang_is_an_unknown_outcome(fake: TelegramFake) -> None:
+    fake.fail("sendMessage", "hang", apply=True)
+    async with sending(fake, call_timeout=0.2) as bot:
+        with pytest.raises(OutcomeUnknown):
+            await bot.deliver(post("notice", "once"), Memory())
+
+
+@pytest.mark.parametrize("kind", ["401", "404", "409"])
+async def test_a_refused_call_was_not_sent(
+    fake: TelegramFake, bot: TelegramAdapter, kind: Any
+) -> None:
+    fake.fail("sendMessage", kind)
+    with pytest.raises(NotSent):
+        await bot.deliver(post("notice", "x"), Memory())
+    assert fake.texts(ANN) == []
+
+
+async def test_an_unreachable_server_was_not_sent(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    await fake.gone()
+    with pytest.raises(NotSent, match="reached"):
+        await bot.deliver(post("notice", "x"), Memory())
+
+
+async def test_after_closing_nothing_leaves(fake: TelegramFake) -> None:
+    async with sending(fake) as bot:
+        await bot.close()
+        with pytest.raises(NotSent, match="stopping"):
+            await bot.deliver(post("notice", "x"), Memory())
+
+
+async def test_a_flood_error_holds_that_chat_only(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    fake.say(BEN, BEN, "hello")
+    fake.fail("sendMessage", "429", retry_after=40)
+    with pytest.raises(RetryAfter) as first:
+        await bot.deliver(post("notice", "x"), Memory())
+    assert first.value.seconds == 40
+    with pytest.raises(RetryAfter) as second:
+        await bot.deliver(post("notice", "x"), Memory())
+    assert 35 < second.value.seconds <= 40
+    assert len(fake.called("sendMessage")) == 1
+    await bot.deliver(post("notice", "x", BEN), Memory())
+    assert fake.texts(BEN) == ["x"]
+
+
+async def test_errors_never_carry_the_token(fake: TelegramFake, bot: TelegramAdapter) -> None:
+    for kind in ("401", "404", "500", "junk", "reset"):
+        fake.fail("sendMessage", kind)  # type: ignore[arg-type]
+        with pytest.raises(DeliveryError) as caught:
+            await bot.deliver(post("notice", "x", ANN), Memory())
+        bot._sender._pacer = Pacer(lambda: 0.0)
+        assert fake.token not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+async def test_typing_shows_in_the_topic_and_its_failure_harms_nothing(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    place = Place(platform="telegram", bot="4242", chat=str(DESK), thread="5")
+    await bot.typing(place)
+    assert fake.actions == [(DESK, 5, "typing")]
+    fake.fail("sendChatAction", "500")
+    await bot.typing(place)
+    assert len(fake.actions) == 1
+
+
+async def test_a_preview_is_a_draft_in_private_chats_at_most_once_a_second(
+    fake: TelegramFake,
+) -> None:
+    now = [1000.0]
+    private = Place(platform="telegram", bot="4242", chat=str(ANN))
+    async with sending(fake, clock=lambda: now[0]) as bot:
+        await bot.preview(private, 7, "Hel")
+        await bot.preview(private, 7, "Hello")
+        assert fake.drafts(ANN) == ["Hel"]
+        now[0] += 1.1
+        await bot.preview(private, 7, "Hello")
+        assert fake.drafts(ANN) == ["Hello"]
+        await bot.preview(Place(platform="telegram", bot="4242", chat=str(GROUP)), 7, "Hi")
+        assert len(fake.called("sendMessageDraft")) == 2
+        now[0] += 1.1
+        fake.fail("sendMessageDraft", "404")
+        await bot.preview(private, 7, "Hello!")
+
+
+def test_a_burst_of_three_passes_then_one_a_second() -> None:
+    now = [100.0]
+    pacer = Pacer(lambda: now[0])
+    assert [pacer.take("11") for _ in range(5)] == [0, 0, 0, 1, 2]
+    assert pacer.take("12") == 0
+    now[0] += 10
+    assert pacer.take("11") == 0
+
+
+def test_a_group_gets_twenty_a_minute() -> None:
+    pacer = Pacer(lambda: 100.0)
+    waits = [pacer.take("-1001") for _ in range(23)]
+    assert waits[:3] == [0, 0, 0]
+    assert waits[-1] == 60
+
+
+async def test_a_slow_group_keeps_nobody_else_waiting(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    for _ in range(3):
+        await bot.deliver(post("notice", "x", GROUP), Memory())
+    slow = asyncio.create_task(bot.deliver(post("notice", "x", GROUP), Memory()))
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(1):
+        await bot.deliver(post("notice", "quick"), Memory())
+    assert not slow.done()
+    slow.cancel()
+    assert fake.texts(ANN) == ["quick"]
+
+
+def test_all_chats_together_get_twenty_five_a_second() -> None:
+    pacer = Pacer(lambda: 100.0)
+    waits = [pacer.take_overall() for _ in range(75)]
+    assert waits[24] == pytest.approx(0.0, abs=0.01)
+    assert waits[-1] == pytest.approx(2.0, abs=0.01)
+
+
+def test_the_pacer_forgets_quiet_chats() -> None:
+    now = [100.0]
+    pacer = Pacer(lambda: now[0])
+    for chat in range(3000):
+        now[0] += 1
+        pacer.take(str(chat))
+    assert len(pacer._idle_at) <= 1001

@@ -1,0 +1,41 @@
+"""What holds for every test: no setting from outside, and no connection but to this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bot.config import prepare_environment
+
+prepare_environment()
+for _name in [name for name in os.environ if name.upper().startswith("HEED_")]:  # noqa: TID251
+    del os.environ[_name]  # noqa: TID251
+
+
+def _is_here(address: object) -> bool:
+    if not isinstance(address, tuple):
+        return True  # a Unix socket
+    host = address[0].decode() if isinstance(address[0], bytes) else str(address[0])
+    return host in ("localhost", "::1", "") or host.startswith("127.")
+
+
+def _guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def connect_here(self: socket.socket, address: object) -> object:
+        if not _is_here(address):
+            raise AssertionError(
+                f"a test tried to connect to {address!r}; only loopback is allowed"
+            )
+        return connect(self, address)
+
+    return connect_here
+
+
+@pytest.fixture(autouse=True)
+def _only_loopback(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("network") is None:
+        for name in ("connect", "connect_ex"):
+            monkeypatch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))

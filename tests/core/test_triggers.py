@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from core.triggers import _compiled, _data, _letters, match
+
+REQUESTS = [
+    "I want to talk to a human",
+    "can I speak to a real person please",
+    "let me speak to someone",
+    "let me talk to your manager!!",
+    "real person please",
+    "agent please",
+    "human please.",
+    "Human",
+    "OPERATOR!!!",
+    "operator. please.",
+    "human human human",
+    "connect me to an operator",
+    "transfer me to a representative",
+    "get me a human being",
+    "give me a person",
+    "can a human help me with this",
+    "I don't want to talk to a bot",
+    "I need a real human",
+    "could you put me through to someone",
+    "I'd like to speak with a supervisor",
+    "please escalate this to your boss, escalate my case now",
+    "stop it. I need to talk to somebody",
+    "h u m a n",
+    "talk to a h u m a n",
+    "ＨＵＭＡＮ please",
+    "hu\u200bman please",
+    "humaaaaaan",
+    "talk to a pers\u043en",  # a Cyrillic o
+    "转人工",
+    "我要人工客服",
+    "人工",
+    "人工！！",
+    "转 人 工",
+    "轉人工",
+    "请帮我转接人工客服谢谢",
+    "我想和真人说话",
+    "我不想跟机器人聊天",
+    "有没有人工",
+    "叫你们经理出来",
+    "能不能帮我转人工",
+    "要真人",
+    "quiero hablar con una persona",
+    "humano por favor",
+    "pásame con un operador",
+    "necesito hablar con alguien real",
+    "no quiero hablar con un bot",
+    "humano",
+    "позовите оператора",
+    "хочу поговорить с живым человеком",
+    "соедините меня с оператором",
+    "оператор",
+    "не хочу говорить с ботом",
+    "переключите на человека",
+]
+
+NO_REQUESTS = [
+    "are you human?",
+    "Are you a real person or a bot?",
+    "r u a bot",
+    "am I talking to a human?",
+    "human resources called me",
+    "human rights matter",
+    "I am only human",
+    "no human answered me for a week",
+    "no person replied",
+    "I don't want to talk to a human",
+    "please don't transfer me to an operator",
+    "the human body is amazing",
+    "I already talked to a human yesterday",
+    "what a nice person you are",
+    "I am learning how to talk to people",
+    "the operator + adds two numbers",
+    "the agent of my insurance was kind",
+    "my manager is on holiday",
+    "你是人吗",
+    "你是真人还是机器人？",
+    "您是人工客服吗",
+    "人工智能真厉害",
+    "不用转人工",
+    "没有人工客服回复我",
+    "这是人工费用",
+    "¿eres humano?",
+    "no quiero hablar con una persona",
+    "recursos humanos",
+    "ты человек?",
+    "ты бот или человек",
+    "не нужен оператор",
+    "права человека",
+    "hello",
+    "",
+]
+
+CRISES = [
+    "I want to kill myself",
+    "i wanna die",
+    "I don't want to be here anymore",
+    "end it all",
+    "I just want to end it all tonight.",
+    "I feel suicidal",
+    "I have suicidal thoughts",
+    "I can't go on living",
+    "everyone would be better off without me",
+    "I wish I was dead",
+    "there is no reason to live",
+    "I took a whole bottle of pills",
+    "I am going to jump off a bridge",
+    "i keep cutting myself",
+    "I don't want to live anymore",
+    "kms, I am going to kms",
+    "I want to k1ll mys3lf",
+    "kiiiill myself",
+    "k i l l myself, i want to d i e",
+    "my husband hits me",
+    "he is trying to kill me",
+    "I'm not safe here",
+    "my friend wants to kill herself",
+    "nobody would care if I died",
+    "what is the least painful way to die",
+    "haha this lag is killing me. but really I want to kill myself",
+    "I watched a movie about suicide and now I want to die",
+    "goodbye cruel world",
+    "不想活了",
+    "我真的不想活了",
+    "我想死",
+    "我想自杀",
+    "活着没有意义",
+    "我要跳楼",
+    "我割腕了，我割腕",
+    "想 死，我想 自 杀",
+    "我不想活在这个世界上了",
+    "活不下去了",
+    "老公打我，老公又打我",
+    "我朋友说想自杀",
+    "結束自己的生命",
+    "看电影里的人都那么幸福，我不想活了",
+    "quiero morir",
+    "me quiero matar",
+    "ya no quiero vivir",
+    "voy a quitarme la vida",
+    "no quiero seguir viviendo",
+    "mi marido me golpea",
+    "хочу умереть",
+    "я не хочу жить",
+    "не хочу больше жить",
+    "покончить с собой",
+    "убью себя",
+    "муж меня бьет",
+]
+
+NO_CRISES = [
+    "this lag is killing me",
+    "I'm dying of laughter",
+    "kill the process",
+    "how do I kill all tasks on the server",
+    "my phone is dying",
+    "this cake is to die for",
+    "I almost died laughing",
+    "I would kill for a coffee",
+    "in the movie the hero says I want to kill myself",
+    "Suicide Squad is a bad film",
+    "the deadline kills us",
+    "I accidentally killed myself with the rocket",
+    "I don't want to be here in the meeting room, can we move?",
+    "end it. All good now",
+    "I want to end my subscription",
+    "the boss killed me in the game",
+    "he tried to kill me in the game lol",
+    "they keep hanging up, hang out with us",
+    "can I cut myself a slice",
+    "笑死我了",
+    "热死了",
+    "想死你了",
+    "累死了",
+    "自杀小队好看吗",
+    "电影里主角自杀了",
+    "结束进程",
+    "杀死进程怎么弄",
+    "我活得很好",
+    "me muero de risa",
+    "quiero morirme de risa",
+    "este lag me mata",
+    "умираю со смеху",
+    "убить процесс",
+    "хочу жить в Праге",
+    "hello",
+]
+
+MONEY = [
+    "I want a refund",
+    "give me my money back",
+    "you charged me twice AGAIN",
+    "this is fraud",
+    "my lawyer will call you",
+    "I will sue you",
+    "I filed a chargeback",
+    "charge-back!",
+    "it's a scam",
+    "I am going to the police, I call the police",
+    "see you in court",
+    "unauthorized charge on my card",
+    "legal action will follow",
+    "退款",
+    "我要找律师",
+    "我要投诉到消协",
+    "报警了",
+    "你们是骗子",
+    "重复扣款",
+    "quiero un reembolso",
+    "devuélvanme mi dinero",
+    "es una estafa",
+    "верните деньги",
+    "это мошенники",
+    "подам в суд",
+]
+
+NO_MONEY = [
+    "so sue me",
+    "the food court is open",
+    "it is not a scam",
+    "I paid by card, thank you",
+    "how do I pay?",
+    "my two cents",
+    "不用退款",
+    "¿cuánto cuesta?",
+    "сколько это стоит",
+    "Susan is suddenly pursuing a new job",
+    "hello",
+]
+
+THREATS = [
+    "I will cancel my subscription",
+    "I'm leaving. Goodbye",
+    "we are switching to a competitor",
+    "fix it or I leave",
+    "I am done with you",
+    "I am thinking of switching",
+    "I will never use this app again",
+    "you just lost a customer",
+    "taking my business elsewhere",
+    "delete my account",
+    "我要取消订阅",
+    "再也不用你们了",
+    "我要换别家",
+    "voy a cancelar mi cuenta",
+    "me voy a la competencia",
+    "nunca más vuelvo a comprar",
+    "ухожу от вас",
+    "отменяю подписку",
+    "больше никогда у вас не куплю",
+]
+
+NO_THREATS = [
+    "how do I cancel my subscription?",
+    "I'm leaving for work",
+    "I won't cancel",
+    "cancel the meeting",
+    "怎么取消订阅",
+    "不想取消",
+    "¿cómo puedo cancelar mi cuenta?",
+    "как отменить подписку",
+    "ухожу спать",
+    "hello",
+]
+
+COURTESIES = [
+    "thanks",
+    "Thank you so much!",
+    "ok",
+    "ok thanks, bye!",
+    "OK 👍",
+    "👍",
+    "🙏🏽 ❤️",
+    "谢谢",
+    "好的，谢谢！",
+    "再见",
+    "gracias",
+    "vale, muchas gracias",
+    "спасибо",
+    "ок, спасибо!",
+]
+
+NO_COURTESIES = [
+    "thanks for nothing",
+    "ok but it still does not work",
+    "😡",
+    "",
+    "   ",
+    "谢谢，但是还是不行",
+    "gracias por nada",
+    "спасибо, но не работает",
+    "bye the way, where is it",
+    "thanks " * 100,
+]
+
+
+@pytest.mark.parametrize("text", REQUESTS)
+def test_a_clear_call_for_a_person_is_a_request(text: str) -> None:
+    assert match(text).request
+
+
+@pytest.mark.parametrize("text", NO_REQUESTS)
+def test_what_only_looks_like_a_request_is_none(text: str) -> None:
+    assert match(text).request == ""
+
+
+@pytest.mark.parametrize("text", ["are you human?", "你是人吗", "ты человек?", "no human answered"])
+def test_a_text_that_is_mostly_a_look_alike_says_so(text: str) -> None:
+    assert match(text).not_request
+
+
+def test_a_look_alike_does_not_hide_a_request_beside_it() -> None:
+    found = match("are you human? if not, let me talk to a human")
+    assert found.request == "let me talk to a human"
+    assert found.not_request == ""
+
+
+def test_an_unclear_call_is_left_to_the_score() -> None:
+    found = match("is anyone there")
+    assert found.request == ""
+    assert found.ambiguous_request
+
+
+@pytest.mark.parametrize("text", CRISES)
+def test_danger_to_life_is_a_crisis(text: str) -> None:
+    assert match(text).crisis
+
+
+@pytest.mark.parametrize("text", NO_CRISES)
+def test_idioms_and_stories_are_no_crisis(text: str) -> None:
+    assert match(text).crisis == ""
+
+
+@pytest.mark.parametrize("text", MONEY)
+def test_money_and_the_law_are_heard(text: str) -> None:
+    assert match(text).money
+
+
+@pytest.mark.parametrize("text", NO_MONEY)
+def test_other_talk_is_not_about_money(text: str) -> None:
+    assert match(text).money == ""
+
+
+def test_the_operators_own_money_words_are_added() -> None:
+    assert match("where is my voucher?").money == ""
+    assert match("where is my Voucher?", ("voucher", "(odd|.")).money == "voucher"
+    assert match("I want a refund", ("voucher",)).money == "refund"
+
+
+@pytest.mark.parametrize("text", THREATS)
+def test_leaving_is_a_threat(text: str) -> None:
+    assert match(text).threat
+
+
+@pytest.mark.parametrize("text", NO_THREATS)
+def test_a_question_about_leaving_is_no_threat(text: str) -> None:
+    assert match(text).threat == ""
+
+
+@pytest.mark.parametrize("text", COURTESIES)
+def test_courtesies_are_known(text: str) -> None:
+    assert match(text).courtesy
+
+
+@pytest.mark.parametrize("text", NO_COURTESIES)
+def test_a_courtesy_with_more_in_it_is_none(text: str) -> None:
+    assert not match(text).courtesy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 100_000,
+        "人" * 100_000,
+        "\x00\ud800" * 50_000,
+        "h " * 50_000,
+        "i want to " * 10_000,
+        "kill myself " * 8_000,
+        "no human answered " * 6_000,
+        "____ " * 20_000,
+        "human " * 17_000,
+        "ﷺ" * 20_000,
+        "1a" * 50_000,
+        "а" * 50_000 + "a" * 50_000,
+        "!?. " * 25_000,
+    ],
+)
+def test_no_text_is_too_long_or_too_strange(text: str) -> None:
+    match("warm")
+    began = time.perf_counter()
+    match(text)
+    assert time.perf_counter() - began < 2.0
+
+
+def test_every_phrase_of_the_lists_can_be_read() -> None:
+    for kind, phrases in _data().items():
+        for phrase in phrases if kind != "traditional_simplified" else ():
+            depth = [phrase[:i].count("(") - phrase[:i].count(")") for i in range(len(phrase) + 1)]
+            assert set(depth) <= {0, 1}, phrase
+            assert depth[-1] == 0, phrase
+            assert _compiled(_letters(phrase), whole=False)
+
+
+def test_danger_is_found_at_the_end_of_a_very_long_text() -> None:
+    assert match("blah " * 20_000 + "I want to kill myself").crisis
+
+
+def test_an_ordinary_message_takes_well_under_a_millisecond() -> None:
+    text = "hello, my order has not arrived and I would like to know where it is now"
+    match(text)
+    began = time.perf_counter()
+    for _ in range(200):
+        match(text)
+    assert (time.perf_counter() - began) / 200 < 0.001

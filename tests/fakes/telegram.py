@@ -1,0 +1,490 @@
+"""A Bot API server on a random loopback port, as far as Heed uses one.
+
+State lives in the server, so a bot may be killed and started again against it. The person's side
+(`say`, `press`, ...) and the bot's calls meet in `updates` and `chats`. What goes wrong is data:
+`fake.fail("sendMessage", "reset", apply=True)` does the work and then breaks the answer.
+
+The server accepts what we believe of Telegram: passing against it proves nothing about Telegram.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from aiohttp import web
+
+from tests.fakes.telegram_people import Chat, People, utf16
+
+Kind = Literal[
+    "429", "500", "502", "502json", "503", "400", "401", "403", "404", "409",
+    "hang", "reset", "cut", "junk", "shape",
+]  # fmt: skip
+JSON_FIELDS = {
+    "entities", "reply_markup", "reply_parameters", "link_preview_options", "allowed_updates",
+    "commands", "scope", "reaction",
+}  # fmt: skip
+TOKEN = "4242:AAHeedTestsOnlyTokenAAAAAAAAAAAAAAA"
+
+
+class ApiError(Exception):
+    """An answer with ok false."""
+
+    def __init__(self, code: int, text: str, **parameters: Any) -> None:
+        super().__init__(text)
+        self.code, self.text, self.parameters = code, text, parameters
+
+
+@dataclass
+class Fault:
+    """One thing that goes wrong: the next `count` calls of `method`."""
+
+    method: str
+    count: int
+    kind: Kind
+    apply: bool = False  # the work is done, then the answer fails
+    text: str = ""
+    retry_after: int = 1
+    seconds: float = 3600.0
+
+
+@dataclass
+class Call:
+    """One call of the bot, as it came."""
+
+    at: float
+    method: str
+    params: dict[str, Any]
+    fault: str = ""
+
+
+class TelegramFake(People):
+    """The server: `async with TelegramFake() as fake`, then `api_base`, `file_base`, `token`."""
+
+    def __init__(
+        self,
+        token: str = TOKEN,
+        *,
+        username: str = "HeedBot",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(int(token.partition(":")[0]), username, clock)
+        self.token = token
+        self.calls: list[Call] = []
+        self.faults: list[Fault] = []
+        self.commands: dict[tuple[str, str], list[dict[str, str]]] = {}
+        self.reactions: dict[tuple[int, int], list[Any]] = {}
+        self.actions: list[tuple[int, int | None, str]] = []
+        self.webhook: dict[str, Any] = {}
+        self.port = 0
+        self._poll: web.Request | None = None
+        self._runner: web.AppRunner | None = None
+
+    # -- the server -------------------------------------------------------------------------
+
+    @property
+    def api_base(self) -> str:
+        return f"http://127.0.0.1:{self.port}/bot"
+
+    @property
+    def file_base(self) -> str:
+        return f"http://127.0.0.1:{self.port}/file/bot"
+
+    async def __aenter__(self) -> Self:
+        await self.back()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.gone()
+
+    async def back(self) -> None:
+        """Listen (again, on the same port), with everything as it was."""
+        app = web.Application(client_max_size=50 * 1024 * 1024)
+        app.router.add_route("*", "/bot{token}/{method}", self._serve)
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def gone(self) -> None:
+        """Stop listening: connections are refused until `back`."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def fail(
+        self, method: str, kind: Kind, count: int = 1, *, apply: bool = False, **more: Any
+    ) -> None:
+        """Let the next `count` calls of `method` fail; `more` are the other fields of Fault."""
+        self.faults.append(Fault(method, count, kind, apply, **more))
+
+    def called(self, method: str) -> list[Call]:
+        """Return the calls of one method, oldest first."""
+        return [call for call in self.calls if call.method.lower() == method.lower()]
+
+    async def until(self, true: Callable[[], Any], timeout: float = 10.0) -> Any:  # noqa: ASYNC109
+        """Wait until `true()` holds, looking again after every call and event."""
+        async with asyncio.timeout(timeout):
+            while not (found := true()):
+                self._changed.clear()
+                try:
+                    async with asyncio.timeout(0.05):  # facts outside the server change unseen
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+        return found
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        params = await self._params(request)
+        name = request.match_info["method"]
+        handler = getattr(self, f"_do_{name.lower()}", None)
+        fault = self._fault(name)
+        self.calls.append(Call(self.clock(), name, params, fault.kind if fault else ""))
+        self._changed.set()
+        try:
+            return await self._answer(request, handler, params, fault)
+        except ApiError as error:
+            return self._refuse(error)
+        finally:
+            self._changed.set()
+
+    async def _answer(
+        self, request: web.Request, handler: Any, params: dict[str, Any], fault: Fault | None
+    ) -> web.StreamResponse:
+        if request.match_info["token"] != self.token:
+            raise ApiError(401, "Unauthorized")
+        if handler is None:
+            raise ApiError(404, "Not Found")
+        if fault is not None and not fault.apply:
+            return await self._break(request, fault, {"ok": True, "result": True})
+        result = handler(params)
+        if asyncio.iscoroutine(result):
+            result = await self._alone(request, result)
+        body = {"ok": True, "result": result}
+        if fault is not None:
+            return await self._break(request, fault, body)
+        return web.json_response(body)
+
+    @staticmethod
+    def _refuse(error: ApiError) -> web.Response:
+        body: dict[str, Any] = {"ok": False, "error_code": error.code, "description": error.text}
+        if error.parameters:
+            body["parameters"] = error.parameters
+        return web.json_response(body, status=error.code)
+
+    async def _params(self, request: web.Request) -> dict[str, Any]:
+        params: dict[str, Any] = dict(request.query)
+        if request.content_type == "application/json":
+            params |= await request.json()
+        else:
+            params |= dict(await request.post())
+        for key in JSON_FIELDS & params.keys():
+            if isinstance(params[key], str):
+                params[key] = json.loads(params[key])
+        return params
+
+    def _fault(self, method: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.count > 0 and fault.method.lower() in {method.lower(), "*"}:
+                fault.count -= 1
+                return fault
+        return None
+
+    async def _break(
+        self, request: web.Request, fault: Fault, body: dict[str, Any]
+    ) -> web.StreamResponse:
+        match fault.kind:
+            case "hang":
+                await asyncio.sleep(fault.seconds)
+                return web.Response()
+            case "reset":
+                assert request.transport is not None
+                sock = request.transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                request.transport.abort()
+                return web.Response()
+            case "cut":
+                return await self._cut(request, json.dumps(body).encode())
+            case "junk":
+                body_text, code, kind = '{"ok": tru', 200, "application/json"
+            case "shape":
+                body_text, code, kind = '{"ok": true}', 200, "application/json"
+            case "502":
+                body_text, code, kind = "<html><h1>502 Bad Gateway</h1></html>", 502, "text/html"
+            case "429":
+                text = f"Too Many Requests: retry after {fault.retry_after}"
+                raise ApiError(429, text, retry_after=fault.retry_after)
+            case _:
+                code = int(fault.kind[:3])
+                raise ApiError(code, fault.text or http.HTTPStatus(code).phrase)
+        return web.Response(status=code, text=body_text, content_type=kind)
+
+    @staticmethod
+    async def _cut(request: web.Request, data: bytes) -> web.StreamResponse:
+        """Send half of the answer, then close."""
+        cut = web.StreamResponse(headers={"Content-Type": "application/json"})
+        cut.content_length = len(data)
+        await cut.prepare(request)
+        await cut.write(data[: len(data) // 2])
+        assert request.transport is not None
+        request.transport.close()
+        return cut
+
+    # -- what the bot calls -----------------------------------------------------------------
+
+    def _do_getme(self, _: dict[str, Any]) -> dict[str, Any]:
+        return self._me() | {
+            "can_join_groups": True, "can_read_all_group_messages": False,
+            "supports_inline_queries": False,
+        }  # fmt: skip
+
+    async def _alone(self, request: web.Request, polling: Any) -> Any:
+        """Let one poll run; a second one at the same time is a conflict."""
+        before = self._poll
+        if before is not None and before.transport and not before.transport.is_closing():
+            polling.close()
+            raise ApiError(
+                409,
+                "Conflict: terminated by other getUpdates request; make sure that only one "
+                "bot instance is running",
+            )
+        self._poll = request
+        try:
+            return await polling
+        finally:
+            if self._poll is request:
+                self._poll = None
+
+    async def _do_getupdates(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.webhook.get("url"):
+            text = "Conflict: can't use getUpdates method while webhook is active"
+            raise ApiError(409, text)
+        if "allowed_updates" in params:
+            self.allowed = params["allowed_updates"]
+        offset = int(params.get("offset") or 0)
+        limit = min(100, max(1, int(params.get("limit") or 100)))
+        if offset < 0:
+            self.updates = self.updates[offset:]
+        else:
+            self.updates = [u for u in self.updates if u["update_id"] >= offset]
+        end = time.monotonic() + float(params.get("timeout") or 0)
+        while not self.updates and (left := end - time.monotonic()) > 0:
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), left)
+        return self.updates[:limit]
+
+    def _do_setwebhook(self, params: dict[str, Any]) -> bool:
+        self.webhook = {
+            "url": params.get("url", ""), "secret": params.get("secret_token", ""),
+        }  # fmt: skip
+        if "allowed_updates" in params:
+            self.allowed = params["allowed_updates"]
+        return True
+
+    def _do_deletewebhook(self, params: dict[str, Any]) -> bool:
+        self.webhook = {}
+        if str(params.get("drop_pending_updates", "")).lower() == "true":
+            self.updates.clear()
+        return True
+
+    def _do_getwebhookinfo(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "url": self.webhook.get("url", ""), "has_custom_certificate": False,
+            "pending_update_count": len(self.updates),
+        }  # fmt: skip
+
+    def _place(self, params: dict[str, Any]) -> Chat:
+        chat = self.chats.get(int(params["chat_id"]))
+        if chat is None:
+            raise ApiError(400, "Bad Request: chat not found")
+        if chat.moved_to:
+            text = "Bad Request: group chat was upgraded to a supergroup chat"
+            raise ApiError(400, text, migrate_to_chat_id=chat.moved_to)
+        if chat.blocked:
+            raise ApiError(403, "Forbidden: bot was blocked by the user")
+        return chat
+
+    @staticmethod
+    def _text(params: dict[str, Any]) -> dict[str, Any]:
+        text = params.get("text", "").strip()
+        if not text:
+            raise ApiError(400, "Bad Request: message text is empty")
+        if utf16(text) > 4096:
+            raise ApiError(400, "Bad Request: message is too long")
+        entities = params.get("entities", [])
+        if any(e["offset"] + e["length"] > utf16(params["text"]) for e in entities):
+            raise ApiError(400, "Bad Request: can't parse entities: wrong offset")
+        return {"text": text} | ({"entities": entities} if entities else {})
+
+    @staticmethod
+    def _markup(params: dict[str, Any]) -> dict[str, Any]:
+        markup = params.get("reply_markup")
+        if not markup or not markup.get("inline_keyboard"):
+            return {}
+        for row in markup["inline_keyboard"]:
+            for button in row:
+                if not 1 <= len(button.get("callback_data", "-").encode()) <= 64:
+                    raise ApiError(400, "Bad Request: BUTTON_DATA_INVALID")
+        return {"reply_markup": markup}
+
+    def _do_sendmessage(self, params: dict[str, Any]) -> dict[str, Any]:
+        chat = self._place(params)
+        message = self._text(params) | self._markup(params)
+        if thread := int(params.get("message_thread_id") or 0):
+            topic = chat.topics.get(thread)
+            if topic is None:
+                raise ApiError(400, "Bad Request: message thread not found")
+            if topic["closed"]:
+                raise ApiError(400, "Bad Request: TOPIC_CLOSED")
+            message |= {"message_thread_id": thread, "is_topic_message": True}
+        reply = params.get("reply_parameters")
+        if reply and (answered := chat.messages.get(int(reply["message_id"]))):
+            message["reply_to_message"] = answered
+        elif reply and not reply.get("allow_sending_without_reply"):
+            raise ApiError(400, "Bad Request: message to be replied not found")
+        return self._post(chat, message)
+
+    def _own(self, params: dict[str, Any], verb: str) -> dict[str, Any]:
+        message = self._place(params).messages.get(int(params["message_id"]))
+        if message is None:
+            raise ApiError(400, f"Bad Request: message to {verb} not found")
+        if message["from"]["id"] != self.bot_id and verb == "edit":
+            raise ApiError(400, "Bad Request: message can't be edited")
+        return message
+
+    def _change(self, message: dict[str, Any], new: dict[str, Any], *keys: str) -> dict[str, Any]:
+        if {key: message[key] for key in keys if key in message} == new:
+            raise ApiError(
+                400,
+                "Bad Request: message is not modified: specified new message content and reply "
+                "markup are exactly the same as a current content and reply markup of the message",
+            )
+        for key in keys:
+            message.pop(key, None)
+        message |= new | {"edit_date": int(self.clock())}
+        return message
+
+    def _do_editmessagetext(self, params: dict[str, Any]) -> dict[str, Any]:
+        message = self._own(params, "edit")
+        new = self._text(params) | self._markup(params)
+        return self._change(message, new, "text", "entities", "reply_markup")
+
+    def _do_editmessagereplymarkup(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._change(self._own(params, "edit"), self._markup(params), "reply_markup")
+
+    def _do_deletemessage(self, params: dict[str, Any]) -> bool:
+        message = self._own(params, "delete")
+        del self._place(params).messages[message["message_id"]]
+        return True
+
+    def _do_sendmessagedraft(self, params: dict[str, Any]) -> bool:
+        chat = self._place(params)
+        if chat.type != "private":
+            raise ApiError(400, "Bad Request: drafts can be sent to private chats only")
+        if not int(params.get("draft_id") or 0):
+            raise ApiError(400, "Bad Request: DRAFT_ID_INVALID")
+        chat.drafts[int(params["draft_id"])] = (self.clock() + 30, params.get("text", ""))
+        return True
+
+    def _do_sendchataction(self, params: dict[str, Any]) -> bool:
+        thread = params.get("message_thread_id")
+        chat = self._place(params)
+        self.actions.append((chat.id, int(thread) if thread else None, params["action"]))
+        return True
+
+    def _do_setmessagereaction(self, params: dict[str, Any]) -> bool:
+        chat = self._place(params)
+        message = self._own(params, "react")
+        self.reactions[chat.id, message["message_id"]] = params.get("reaction", [])
+        return True
+
+    def _do_answercallbackquery(self, params: dict[str, Any]) -> bool:
+        known = self.callbacks.get(params["callback_query_id"], "")
+        if known is not None:
+            raise ApiError(
+                400,
+                "Bad Request: query is too old and response timeout expired or query ID is invalid",
+            )
+        self.callbacks[params["callback_query_id"]] = params.get("text", "answered")
+        return True
+
+    @staticmethod
+    def _scope(params: dict[str, Any]) -> tuple[str, str]:
+        return json.dumps(params.get("scope", {"type": "default"})), params.get("language_code", "")
+
+    def _do_setmycommands(self, params: dict[str, Any]) -> bool:
+        self.commands[self._scope(params)] = params["commands"]
+        return True
+
+    def _do_getmycommands(self, params: dict[str, Any]) -> list[dict[str, str]]:
+        return self.commands.get(self._scope(params), [])
+
+    def _forum(self, params: dict[str, Any]) -> Chat:
+        chat = self._place(params)
+        if not chat.forum:
+            raise ApiError(400, "Bad Request: the chat is not a forum")
+        if not chat.rights:
+            raise ApiError(400, "Bad Request: not enough rights to create a topic")
+        return chat
+
+    def _do_createforumtopic(self, params: dict[str, Any]) -> dict[str, Any]:
+        chat, name = self._forum(params), params.get("name", "")
+        if not 1 <= len(name) <= 128:
+            raise ApiError(400, "Bad Request: TOPIC_TITLE_INVALID")
+        thread = self._open_topic(chat, name)
+        return {"message_thread_id": thread, "name": name, "icon_color": 7322096}
+
+    def _topic(self, params: dict[str, Any]) -> dict[str, Any]:
+        topic = self._forum(params).topics.get(int(params["message_thread_id"]))
+        if topic is None:
+            raise ApiError(400, "Bad Request: TOPIC_ID_INVALID")
+        return topic
+
+    def _do_editforumtopic(self, params: dict[str, Any]) -> bool:
+        self._topic(params)["name"] = params["name"]
+        return True
+
+    def _do_closeforumtopic(self, params: dict[str, Any]) -> bool:
+        topic = self._topic(params)
+        if topic["closed"]:
+            raise ApiError(400, "Bad Request: TOPIC_NOT_MODIFIED")
+        topic["closed"] = True
+        return True
+
+    def _do_reopenforumtopic(self, params: dict[str, Any]) -> bool:
+        self._topic(params)["closed"] = False
+        return True
+
+    def _do_deleteforumtopic(self, params: dict[str, Any]) -> bool:
+        self._topic(params)
+        del self._forum(params).topics[int(params["message_thread_id"])]
+        return True
+
+    def _do_pinchatmessage(self, params: dict[str, Any]) -> bool:
+        self._place(params).pinned.append(self._own(params, "pin")["message_id"])
+        return True
+
+    def _do_getchat(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._place(params).json() | {
+            "accent_color_id": 0, "max_reaction_count": 11,
+            "accepted_gift_types": {
+                "unlimited_gifts": False, "limited_gifts": False, "unique_gifts": False,
+                "premium_subscription": False, "gifts_from_channels": False,
+            },
+        }  # fmt: skip
+
+    def _do_getchatmember(self, params: dict[str, Any]) -> dict[str, Any]:
+        self._place(params)
+        return {"status": "member", "user": self._user(int(params["user_id"]))}

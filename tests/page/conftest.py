@@ -1,0 +1,111 @@
+"""A browser, and an address to point it at: the room with the desk in memory.
+
+`room_url` may be overridden by whatever serves the same page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from adapters.web import WebAdapter
+from tests.adapters.desk_twin import DeskTwin
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_report_header() -> str | None:
+    if CHROMIUM.exists():
+        return None
+    return f"NO BROWSER: {CHROMIUM} is missing, the page tests are skipped"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # One browser a module: it holds an event loop, which must be gone before the next module.
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser: install chromium, so that {CHROMIUM} exists")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-US") as context:
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        broken: list[str] = []
+        page.on("pageerror", lambda error: broken.append(str(error)))
+        page.on("console", lambda said: broken.append(said.text) if _is_fault(said) else None)
+        yield page
+        assert broken == []
+
+
+def _is_fault(said: object) -> bool:
+    # A refused form (4xx) is logged as an error by the browser itself; the page shows its words.
+    return said.type == "error" and "Failed to load resource" not in said.text
+
+
+class Serving:
+    """The web adapter in a thread with its own loop, as a program of its own would be."""
+
+    def __init__(self) -> None:
+        self.desk = DeskTwin(time.time, pause=0.03)
+        self.loop = asyncio.new_event_loop()
+        self.url = ""
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        self.loop.run_until_complete(self._run())
+        self.loop.close()
+
+    async def _run(self) -> None:
+        web = WebAdapter(
+            self.desk,
+            clock=time.time,
+            host="127.0.0.1",
+            port=0,
+            ready=lambda: None,
+            metrics=lambda: b"",
+        )
+        await web.bind()
+        self.url = web.url
+        self._running = asyncio.create_task(web.run())
+        self._up.set()
+        await asyncio.gather(self._running, return_exceptions=True)
+        await self.desk.close()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._up.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.call_soon_threadsafe(self._running.cancel)
+        self._thread.join(10)
+
+
+@pytest.fixture
+def room_url() -> Iterator[str]:
+    with Serving() as serving:
+        yield serving.url
