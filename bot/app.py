@@ -20,6 +20,7 @@ import structlog
 
 from bot import database
 from bot.engines import make_book, make_engine, make_phrases
+from bot.replay import policies
 from bot.room import Room
 from bot.settings import Settings, StaffPlace
 from core.commands import Commands
@@ -28,12 +29,10 @@ from core.engine.embedded.table import Table, TableTagger
 from core.engine.mind import Mind
 from core.engine.ports import Limits
 from core.errors import EngineError, SetupError
-from core.escalation import Policy
 from core.handoff import DeskPolicy, Handoff
 from core.hearing import Ear
 from core.lanes import Lanes
 from core.message import Place, TextLimit
-from core.mood import MoodPolicy
 from core.plans import Planner
 from core.ports import Adapter, Board, Event, Probe, no_probe
 from core.sentiment import Sentiment
@@ -108,13 +107,14 @@ class App:
     def _rooms(self, probe: Probe) -> Rooms:
         settings = self.settings
         tagger = TableTagger(self.table)
+        ladder, policy = policies(settings, dict(self.table.thresholds))
         ear = Ear(
             mind=self.mind,
             sentiment=Sentiment(tagger),
             texts=self.texts,
             clock=self.clock,
-            mood_policy=MoodPolicy(**settings.mood.model_dump()),
-            policy=escalation_policy(settings, self.table.thresholds),
+            mood_policy=ladder,
+            policy=policy,
             config=config_hash(settings),
         )
         return Rooms(
@@ -132,7 +132,7 @@ class App:
             deliver=self._deliver,
             commands=self._command,
             limits=Limits(tokens=settings.model.reply_tokens, seconds=settings.model.reply_seconds),
-            secret=lambda: self.book.reply().system_text,
+            secret=lambda: self.book.reply().system,
             probe=probe,
         )
 
@@ -207,19 +207,18 @@ class App:
 
         own = self.settings.discord
         desks = [p for p in desk_places(self.settings) if p.platform == "discord"]
-        extra = {"gateway_url": own.gateway_url} if own.gateway_url else {}
         return DiscordAdapter(
             self.walk_door(),
             token=_secret(own.token),
             clock=self.clock,
             bot=DISCORD_BOT,
             api_base=own.api_base,
+            gateway_url=own.gateway_url,
             mode=own.mode,
             watch=frozenset(own.watch),
             desk_channel=desks[0].chat if desks else "",
             commands=COMMANDS,
             on_alarm=self._alarm,
-            **extra,
         )
 
     def walk_door(self) -> Room:
@@ -350,21 +349,6 @@ def _bot_of(settings: Settings, place: StaffPlace) -> str | None:
     return None
 
 
-def escalation_policy(settings: Settings, thresholds: Mapping[str, float]) -> Policy:
-    """Return the rules' numbers: the operator's, and the thresholds of the shipped table."""
-    own = settings.escalation
-    return Policy(
-        strong=thresholds["strong"],
-        wants_human=thresholds["wants_human"],
-        threat=thresholds["threat_to_leave"],
-        spike_p_neg=own.spike_p_neg,
-        sure_p_neg=own.sure_p_neg,
-        sure_strength=own.sure_strength,
-        confidence=own.confidence,
-        cases_per_day=own.cases_per_day,
-    )
-
-
 def _desk_policy(settings: Settings) -> DeskPolicy:
     own = settings.escalation
     return DeskPolicy(
@@ -452,16 +436,19 @@ async def _until_signal(app: App, web: Any) -> None:  # noqa: ANN401 - WebAdapte
 
 
 def _raise_first(running: asyncio.Task[None]) -> None:
-    """Raise the sentence for the operator out of a group of errors, or the group."""
+    """Raise the sentence for the operator out of a group of errors, or whatever ended it."""
     error = running.exception()
-    if isinstance(error, BaseExceptionGroup):
-        mendable = error.subgroup(SetupError)
-        if mendable is not None:
-            while isinstance(mendable, BaseExceptionGroup):
-                mendable = mendable.exceptions[0]
-            raise mendable
+    for found in _leaves(error):
+        if isinstance(found, SetupError):
+            raise found
     if error is not None:
         raise error
+
+
+def _leaves(error: BaseException | None) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [] if error is None else [error]
 
 
 async def chat(settings: Settings) -> None:

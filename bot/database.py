@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from alembic.script import ScriptDirectory
 from argon2 import PasswordHasher
 
 from bot.settings import Settings
-from core.errors import SetupError, StoreError
+from core.errors import SetupError
 from core.store import Inline, Store, integrity, open_engine, people, privacy
 from core.texts import Texts
 
@@ -83,14 +82,11 @@ def check(url: str) -> str:
     path = file_of(url)
     if path is not None and not path.exists():
         raise SetupError(f"There is no database at {path} yet; make it with `heed db upgrade`.")
-    try:
-        verdict = integrity(url)
-        now = _revision(url)
-    except (StoreError, sqlite3.DatabaseError, OSError) as error:
-        raise SetupError(f"The database cannot be read: {error}.") from None
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    verdict = integrity(url)
     if verdict != "ok":
         raise SetupError(f"The database is damaged ({verdict}); restore a backup.")
+    now = _revision(url)
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
     if now != head:
         raise SetupError(
             f"The database is at revision {now or 'none'}, Heed needs {head}: "

@@ -14,8 +14,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from bot.settings import Settings
-from core.engine import files
-from core.engine.files import OnProgress
+from core.engine import files, hub
+from core.engine.hub import OnProgress
 from core.errors import SetupError
 
 
@@ -109,7 +109,7 @@ def _can_load() -> bool:
 def pull(settings: Settings, name: str, on_progress: OnProgress) -> None:
     """Fetch a model; blocks. `on_progress` is told bytes here and bytes in all."""
     del settings  # the files lie beside the working folder's data, whatever is set
-    files.pull(name, on_progress)
+    hub.pull(name, on_progress)
 
 
 def import_(settings: Settings, path: Path) -> str:

@@ -7,8 +7,10 @@ flagged); refused; no such thread; unreachable.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain, repeat
 
 import structlog
 
@@ -19,11 +21,12 @@ from core.errors import (
     OutcomeUnknown,
     Refused,
     RetryAfter,
+    StoreBusy,
     Unreachable,
 )
 from core.message import Post
 from core.ports import Adapter, Clock, Probe, no_probe
-from core.store import Store, outbox
+from core.store import Operation, Store, outbox
 from core.store.outbox import Claim, Lane
 
 log = structlog.get_logger(__name__)
@@ -80,11 +83,24 @@ class Delivery:
         except DeliveryError as error:
             await self._failed(adapter, post, error)
             return
+        except Exception as error:  # a fault of ours in the adapter must not hold up the lane
+            log.exception("delivery failed", row=post.id, kind=post.kind)
+            await self._end(post, "uncertain", type(error).__name__)
+            return
         self._probe("before sent commit")
-        await self._store.write(
-            partial(outbox.sent, row_id=post.id, receipt=receipt, now=self._clock())
-        )
+        await self._commit(partial(outbox.sent, row_id=post.id, receipt=receipt, now=self._clock()))
         self._probe("after sent commit")
+
+    async def _commit(self, operation: Operation[object]) -> None:
+        """Write what became of a post, however long the database is busy: it cannot be undone."""
+        for pause in chain(PAUSES, repeat(PAUSES[-1])):
+            try:
+                await self._store.write(operation)
+            except StoreBusy as error:
+                log.warning("outcome not stored yet", cause=str(error))
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def _failed(self, adapter: Adapter, post: Post, error: DeliveryError) -> None:
         words = str(error) or type(error).__name__
@@ -101,11 +117,9 @@ class Delivery:
                 else:
                     await self._end(post, "uncertain", words)
             case NoThread():
-                await self._store.write(
-                    partial(outbox.no_thread, row_id=post.id, error=words, now=now)
-                )
+                await self._commit(partial(outbox.no_thread, row_id=post.id, error=words, now=now))
             case Unreachable():
-                await self._store.write(partial(outbox.unreachable, row_id=post.id, now=now))
+                await self._commit(partial(outbox.unreachable, row_id=post.id, now=now))
             case Refused():
                 await self._end(post, "failed", words)
             case _:
@@ -117,12 +131,12 @@ class Delivery:
         )
 
     async def _later(self, post: Post, seconds: float, error: str) -> None:
-        await self._store.write(
+        await self._commit(
             partial(outbox.later, row_id=post.id, seconds=seconds, error=error, now=self._clock())
         )
 
     async def _end(self, post: Post, state: outbox.End, error: str) -> None:
-        await self._store.write(
+        await self._commit(
             partial(outbox.end, row_id=post.id, state=state, error=error, now=self._clock())
         )
 

@@ -11,17 +11,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from core.errors import DeskError, NeedsConfirm, StaleCard
 from core.message import Button, Message, Place, TextLimit
-from core.ports import Clock
+from core.ports import Clock, StaffVerb as Verb
 from core.split import split
 from core.store import Connection, Store, desk, turns, views
 from core.store.desk import Card, Change, Changed
 from core.texts import Texts
-
-Verb = Literal["claim", "release", "reply", "note", "resolve", "notneeded", "botback", "steal"]
 
 CODES: Mapping[str, Verb] = {
     "cl": "claim",
@@ -235,28 +233,27 @@ class Handoff:
 
     async def staff_message(self, start: turns.Start) -> None:
         """Carry out what staff wrote or pressed in a desk chat, and close its inbox row."""
-        row = start.rows[0]
-        message = row.message
+        for row in start.rows:  # each by itself: a refused one must not take its neighbours along
+            changed = await self._staff_row(row)
+            if changed is not None:
+                self._changed(changed)
+
+    async def _staff_row(self, row: turns.Row) -> Changed | None:
         place = self.facts()
         now = self._clock()
-        ids = [r.id for r in start.rows]
 
-        def carry_out(connection: Connection) -> list[Changed]:
-            found = [self._one(connection, r.message, place, now) for r in start.rows]
-            turns.done(connection, ids, now)
-            return [changed for changed in found if changed is not None]
+        def carry_out(connection: Connection) -> Changed | None:
+            turns.done(connection, [row.id], now)
+            return self._one(connection, row.message, place, now)
 
-        def refuse(connection: Connection, error: DeskError) -> list[Changed]:
-            turns.done(connection, ids, now)
-            told = self._refusal(connection, message, error, place, now)
-            return [] if told is None else [told]
+        def refuse(connection: Connection, error: DeskError) -> Changed | None:
+            turns.done(connection, [row.id], now)
+            return self._refusal(connection, row.message, error, place, now)
 
         try:
-            changes = await self._store.write(carry_out)
+            return await self._store.write(carry_out)
         except DeskError as error:
-            changes = await self._store.write(partial(refuse, error=error))
-        for changed in changes:
-            self._changed(changed)
+            return await self._store.write(partial(refuse, error=error))
 
     def _one(
         self, connection: Connection, message: Message, place: desk.Desk, now: float

@@ -57,7 +57,7 @@ class Ear:
         judged: Judgement | None = None
         scores: Scores | None = None
         for row in start.rows:
-            text = row.message.text
+            text, scores = row.message.text, None
             if text.strip() and row.message.scored and not command:
                 hearing = await self._listen(start, row)
                 scores = await self.sentiment.hear(text, hearing.tagging, stand_in=hearing.stand_in)

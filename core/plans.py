@@ -45,7 +45,9 @@ class Planner:
                 copies=self._copied(start),
             )
         if decision.open:
-            return self.base(verdict, opening=self._opening(start, verdict))
+            past = verdict.past.opened(decision, self.clock())
+            opening = self._opening(start, verdict)
+            return self.base(replace(verdict, past=past), opening=opening)
         return None
 
     def _relayed(self, start: Start, verdict: Verdict) -> Plan:

@@ -145,9 +145,7 @@ class Board:
             self._queues.discard(queue)
 
 
-StaffVerb = Literal[
-    "claim", "release", "reply", "note", "resolve", "notneeded", "botback", "steal", "assign"
-]
+StaffVerb = Literal["claim", "release", "reply", "note", "resolve", "notneeded", "botback", "steal"]
 
 
 class Desk(Protocol):

@@ -262,6 +262,7 @@ class Walk:
         adapter = rooms.adapters.get((start.key.platform, start.key.bot))
         if adapter is not None and not live:
             await adapter.preview(start.key.place, first, text)
+        rooms.probe("text shown")
         return True
 
     def _limit(self, start: Start) -> TextLimit:

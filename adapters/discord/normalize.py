@@ -21,7 +21,7 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 _DIRECT = 1
 _THREADS = frozenset({10, 11, 12})
 _WRITTEN = frozenset({0, 19})  # a plain message and a reply; all others are the platform's notices
-_OURS = re.compile(r"^h:")
+_OURS = re.compile(r"^[hu]:")
 _SLASH, _COMPONENT = 2, 3
 _EPOCH_MS = 1_420_070_400_000  # Discord counts the time in its ids from 2015
 

@@ -2,29 +2,22 @@
 
 A model lies in one of two places: in Heed's own folder, data/models/<name>, or in the cache that
 it shares with other programs that load from the hub (HF_HOME). Nothing here loads a model, and
-nothing is fetched unless `pull` is called. A download is kept apart until every file is whole and
+nothing is fetched: that is core.engine.hub. A download is kept apart until every file is whole and
 its checksum is right, so what is found is never half a model.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Final
-from urllib.parse import urlsplit
-
-import httpx2
+from typing import Final
 
 from core.errors import SetupError
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoSibling
 
 MODELS: Final = Path("data/models")
 SHORT: Final[Mapping[str, str]] = {
@@ -33,13 +26,11 @@ SHORT: Final[Mapping[str, str]] = {
     "qwen3-0.6b": "Qwen/Qwen3-0.6B",
 }
 AUTO: Final = SHORT["qwen2.5-0.5b"]
-OnProgress = Callable[[int, int], None]  # bytes here, bytes in all
 
-_PARTS: Final = ".parts"  # inside the models folder: what is not whole yet
-_NEEDED: Final = re.compile(r"[^/]+\.(?:safetensors|json|jinja|model|txt)")
+PARTS: Final = ".parts"  # inside the models folder: what is not whole yet
+NEEDED: Final = re.compile(r"[^/]+\.(?:safetensors|json|jinja|model|txt)")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TRIES: Final = 5
-_CHUNK: Final = 2**20
+CHUNK: Final = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +58,7 @@ def auto_choice(home: Path | None = None) -> Found | None:
 def find(name: str, folder: Path | None = None) -> Found | None:
     """Return a whole model by hub id, short name or the name it was imported under."""
     name, folder = full_name(name), folder or MODELS
-    if not _is_name(name):
+    if not is_name(name):
         return None
     for place in (folder / name, folder / name.rpartition("/")[2]):
         if place.is_dir() and problem(place) is None:
@@ -78,7 +69,8 @@ def find(name: str, folder: Path | None = None) -> Found | None:
     return None
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Say whether this may name a model: owner/model, or one word."""
     parts = name.split("/")
     return len(parts) <= 2 and all(_NAME.fullmatch(part) for part in parts)
 
@@ -117,7 +109,7 @@ def problem(folder: Path) -> str | None:
         return f"{folder}: {Path(str(fault.filename)).name} is missing; copy the whole model folder"
     except OSError as fault:
         return f"{folder} cannot be read: {fault.strerror}"
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         return f"{folder}: a JSON file of it is damaged; copy the model again"
 
 
@@ -170,14 +162,14 @@ def list_(folder: Path | None = None) -> Iterator[str]:
     for config in sorted([*folder.glob("*/config.json"), *folder.glob("*/*/config.json")]):
         place = config.parent
         name = place.relative_to(folder).as_posix()
-        if not name.startswith(_PARTS):
+        if not name.startswith(PARTS):
             yield _line(name, place, str(folder))
     for place in sorted(cache.glob("models--*")) if cache is not None else ():
         name = place.name.removeprefix("models--").replace("--", "/", 1)
-        found = find(name, folder) if _is_name(name) else None
+        found = find(name, folder) if is_name(name) else None
         if found is not None and found.source == name:
             yield _line(name, found.folder, "shared cache")
-    for place in sorted(folder.glob(f"{_PARTS}/*--*")):
+    for place in sorted(folder.glob(f"{PARTS}/*--*")):
         name = place.name.replace("--", "/", 1)
         yield f"{name}  broken off: `heed model pull {name}` goes on where it stopped"
 
@@ -200,7 +192,7 @@ def import_(path: Path, folder: Path | None = None) -> Found:
     """
     path, folder = path.expanduser(), folder or MODELS
     name = _import_name(path)
-    new = folder / _PARTS / f"{name}.new"
+    new = folder / PARTS / f"{name}.new"
     try:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
@@ -210,7 +202,7 @@ def import_(path: Path, folder: Path | None = None) -> Found:
             _unpack(path, new)
         if (why := problem(new)) is not None:
             raise SetupError(f"{why.replace(str(new), str(path))}.")
-        _put(new, folder / name)
+        put(new, folder / name)
     except OSError as fault:
         raise SetupError(f"{path} cannot be imported: {fault.strerror or fault}.") from fault
     finally:
@@ -231,7 +223,7 @@ def _import_name(path: Path) -> str:
 
 def _copy_folder(path: Path, new: Path) -> None:
     for file in sorted(path.iterdir()):
-        if file.is_file() and _NEEDED.fullmatch(file.name):
+        if file.is_file() and NEEDED.fullmatch(file.name):
             shutil.copyfile(file, new / file.name)  # what a link points to: caches hold links
 
 
@@ -251,7 +243,7 @@ def _unpack(path: Path, new: Path) -> None:
                 entry
                 for entry in packed.infolist()
                 if PurePosixPath(entry.filename).parent == root
-                and _NEEDED.fullmatch(PurePosixPath(entry.filename).name)
+                and NEEDED.fullmatch(PurePosixPath(entry.filename).name)
             ]
             if sum(entry.file_size for entry in wanted) > shutil.disk_usage(new).free:
                 raise SetupError(f"There is not enough room on the disk to unpack {path}.")
@@ -260,12 +252,12 @@ def _unpack(path: Path, new: Path) -> None:
                     packed.open(entry) as source,
                     (new / PurePosixPath(entry.filename).name).open("wb") as target,
                 ):
-                    shutil.copyfileobj(source, target, _CHUNK)
+                    shutil.copyfileobj(source, target, CHUNK)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as fault:
         raise SetupError(f"{path} cannot be unpacked ({fault}); zip the folder again.") from fault
 
 
-def _put(new: Path, target: Path) -> None:
+def put(new: Path, target: Path) -> None:
     """Put a whole model in its place; the one before stays until the new one stands there."""
     old = new.with_name(f"{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -274,176 +266,3 @@ def _put(new: Path, target: Path) -> None:
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-# ---- fetching ------------------------------------------------------------------------------
-
-
-def pull(name: str, on_progress: OnProgress, folder: Path | None = None) -> Found:
-    """Fetch a model by hub id or short name; goes on where an earlier call was broken off.
-
-    Blocks; runs in any thread. An exception out of `on_progress` breaks off. Heeds HF_ENDPOINT,
-    HF_HUB_OFFLINE and HF_TOKEN; what HF_HOME has already is not fetched. Raises SetupError.
-    """
-    name, folder = full_name(name), folder or MODELS
-    if not _is_name(name) or "/" not in name:
-        raise SetupError(
-            f"{name} is no model's name: write owner/model, or one of {', '.join(SHORT)}."
-        )
-    if (found := find(name, folder)) is not None:
-        return found
-    commit, files = _listing(name)
-    part = folder / _PARTS / name.replace("/", "--")
-    total = sum(file.size or 0 for file in files)
-    try:
-        part.mkdir(parents=True, exist_ok=True)
-        with (part / ".lock").open("w") as lock:
-            _hold(lock, name)
-            if shutil.disk_usage(part).free < total - sum(f.stat().st_size for f in part.iterdir()):
-                raise SetupError(f"{name} needs {total / 1e6:.0f} MB on the disk; make room first.")
-            done = 0
-            for file in files:
-                before = done
-                _fetch(name, commit, file, part, lambda n, at=before: on_progress(at + n, total))  # type: ignore[misc]
-                done += file.size or 0
-            (part / ".lock").unlink()
-            if (why := problem(part)) is not None:
-                raise SetupError(f"{name} cannot be used: {why.replace(str(part), name)}.")
-            _put(part, folder / name)
-    except httpx2.HTTPError as fault:
-        raise SetupError(_unreachable(name, type(fault).__name__)) from None
-    except OSError as fault:
-        raise SetupError(f"{name} cannot be stored: {fault.strerror or fault}.") from fault
-    on_progress(total, total)
-    return Found(name=name, source=str(folder / name), folder=folder / name)
-
-
-def _listing(name: str) -> tuple[str, list[RepoSibling]]:
-    """Ask the hub for the present commit of a model and for the files that are needed of it."""
-    try:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
-    except ImportError as fault:
-        raise SetupError(
-            "Fetching a model needs the local extra: install heed[local], "
-            "or set model.name to a server's URL."
-        ) from fault
-    try:
-        about = HfApi().model_info(name, files_metadata=True, timeout=20)
-    except GatedRepoError as fault:
-        raise SetupError(
-            f"{name} is given only to who has agreed to its terms: agree on its page, "
-            "then set HF_TOKEN to a token of yours."
-        ) from fault
-    except RepositoryNotFoundError as fault:
-        raise SetupError(
-            f"The hub knows no model {name}: check the spelling; a private one needs HF_TOKEN."
-        ) from fault
-    except HfHubHTTPError as fault:
-        raise SetupError(_unreachable(name, f"it answers {fault.response.status_code}")) from None
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as fault:
-        raise SetupError(_unreachable(name, type(fault).__name__)) from None
-    except (ValueError, KeyError, TypeError) as fault:
-        raise SetupError(_unreachable(name, "it does not answer as a hub does")) from fault
-    files = [file for file in about.siblings or () if _NEEDED.fullmatch(file.rfilename)]
-    if about.sha is None or not any(file.rfilename.endswith(".safetensors") for file in files):
-        raise SetupError(f"{name} offers no *.safetensors, and Heed reads nothing else.")
-    return about.sha, files
-
-
-def _unreachable(name: str, why: str) -> str:
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        why = "HF_HUB_OFFLINE forbids to ask it"
-    host = urlsplit(constants.ENDPOINT).hostname or "the hub"
-    return (
-        f"{name} cannot be fetched from {host} ({why}). Other ways in: `heed model import DIR|ZIP` "
-        "with a copy made elsewhere, a mirror by HF_ENDPOINT=https://..., or the URL of a server "
-        "by HEED_MODEL__NAME=http://..."
-    )
-
-
-def _hold(lock: IO[str], name: str) -> None:
-    """Keep a second download of the same model out; the lock goes when its process goes."""
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SetupError(f"{name} is being fetched already; wait for it.") from None
-
-
-def _fetch(
-    name: str, commit: str, file: RepoSibling, folder: Path, tell: Callable[[int], None]
-) -> None:
-    """Fetch one file unless it is here, from where its part ends, and check it."""
-    target = folder / file.rfilename
-    checksum = file.lfs.sha256 if file.lfs is not None else file.blob_id or ""
-    if target.is_file() and _right(target, file):
-        tell(file.size or 0)
-        return
-    part = folder / f"{file.rfilename}.{checksum[:16]}.part"
-    for left in reversed(range(_TRIES)):
-        try:
-            _receive(name, commit, file, part, tell)
-        except httpx2.TransportError:  # cut off: what has come is kept
-            if not left:
-                raise
-            continue
-        if _right(part, file):
-            part.rename(target)
-            return
-        part.unlink()
-        left or _give_up(name, file)
-
-
-def _give_up(name: str, file: RepoSibling) -> None:
-    raise SetupError(
-        f"{file.rfilename} of {name} arrives damaged each time: try later or another mirror."
-    )
-
-
-def _receive(
-    name: str, commit: str, file: RepoSibling, part: Path, tell: Callable[[int], None]
-) -> None:
-    """Append to `part` what is missing of it. Raises httpx2.HTTPError."""
-    from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
-
-    have = part.stat().st_size if part.exists() else 0
-    if file.size is not None and have == file.size:
-        return
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    url = hf_hub_url(name, file.rfilename, revision=commit)
-    with get_session().stream("GET", url, headers=headers, timeout=30) as answer:
-        if answer.status_code == 416:  # more is here than there: begin again
-            part.unlink()
-            return
-        answer.raise_for_status()
-        again = answer.status_code == 206
-        have = have if again else 0
-        with part.open("ab" if again else "wb") as target:
-            for chunk in answer.iter_bytes(_CHUNK):
-                target.write(chunk)
-                have += len(chunk)
-                tell(have)
-
-
-def _right(path: Path, file: RepoSibling) -> bool:
-    """Say whether a file is what the hub has listed."""
-    size = path.stat().st_size if path.exists() else -1
-    if file.size is not None and size != file.size:
-        return False
-    if file.lfs is not None:
-        digest, expected = hashlib.sha256(), file.lfs.sha256
-    elif file.blob_id:  # git's own name for these bytes
-        digest, expected = hashlib.sha1(f"blob {size}\0".encode()), file.blob_id  # noqa: S324
-    else:
-        return size >= 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() == expected

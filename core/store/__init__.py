@@ -18,6 +18,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -104,8 +105,9 @@ def run_batch(
         try:
             with engine.begin() as connection:
                 return [(operation(connection), None) for operation in operations]
-        except Exception:  # noqa: BLE001, S110 - found again, and answered, one by one below
-            pass
+        except Exception as error:  # noqa: BLE001 - found again, and answered, one by one below
+            if _locked(error):  # each would wait as long as all of them have just waited
+                return [(None, _translated(error)) for _ in operations]
     outcomes: list[tuple[Any, BaseException | None]] = []
     for operation in operations:
         try:
@@ -116,6 +118,10 @@ def run_batch(
         else:
             outcomes.append((result, None))
     return outcomes
+
+
+def _locked(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and "locked" in str(error.orig)
 
 
 def _translated(error: Exception) -> Exception:
@@ -151,15 +157,20 @@ class WriterThread:
         self._engine = engine
         self._queue: queue.SimpleQueue[tuple[Operation[Any], Callable[[Any, Any], None]] | None]
         self._queue = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="heed-writer", daemon=True)
         self._thread.start()
 
     def submit(self, operation: Operation[Any], answer: Callable[[Any, Any], None]) -> None:
         """Queue an operation; `answer` is called in the writer's thread after the commit."""
+        if self._closed:
+            answer(None, StoreError("the database is closed"))
+            return
         self._queue.put((operation, answer))
 
     def close(self) -> None:
         """Commit what is queued, then end the thread."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
 
@@ -207,8 +218,9 @@ class Store:
         def answer(result: Any, error: Any) -> None:  # noqa: ANN401
             if self._inline:
                 settle(result, error)
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(settle, result, error)
+            else:
+                with suppress(RuntimeError):  # the loop is closed: nobody waits for the answer
+                    loop.call_soon_threadsafe(settle, result, error)
 
         self._executor.submit(operation, answer)
         return await future
@@ -244,14 +256,13 @@ class Store:
         if self._writing.dialect.name != "sqlite":
             return True
         raw = self._writing.raw_connection()
+        driver = cast("sqlite3.Connection", raw.driver_connection)
         try:
-            row = (
-                cast("sqlite3.Connection", raw.driver_connection)
-                .execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                .fetchone()
-            )
+            driver.execute("PRAGMA busy_timeout=0")  # busy is an answer here, not worth a wait
+            row = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return bool(row[0] == 0)
         finally:
+            driver.execute("PRAGMA busy_timeout=5000")
             raw.close()
 
     def close(self) -> None:
@@ -276,6 +287,9 @@ def integrity(url: str) -> str:
         if engine.dialect.name != "sqlite":
             return "ok"
         with engine.begin() as connection:
-            return str(connection.execute(text("PRAGMA integrity_check")).scalar_one())
+            complaints = connection.execute(text("PRAGMA integrity_check")).scalars().all()
+            return "; ".join(str(complaint) for complaint in complaints[:3])
+    except DBAPIError as error:
+        return str(error.orig)
     finally:
         engine.dispose()

@@ -384,6 +384,7 @@ def _refresh(
         .where(
             outbox.c.staff_thread_id.in_(threads),
             outbox.c.kind == "edit",
+            outbox.c.message_id == "",  # the others erase what staff must no longer see
             outbox.c.state == "queued",
         )
         .values(state="withdrawn", touched_at=now, error="drawn again")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from core.message import Arrival, ConversationKey, Message
 from core.store.rows import insert_once, message_to_row
 from core.tables import conversation, cursor, inbox, poison
+
+_LARGEST = 2**63 - 1  # what a column can hold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,13 +153,33 @@ def waiting(connection: Connection, quiet_since: float) -> list[int]:
 
 
 def tidy(arrival: Arrival) -> Arrival:
-    """Make text safe to keep: no lone surrogates, no NUL; a typed command is a command."""
+    """Make an arrival safe to keep, so that one odd update never fails the others' transaction.
+
+    No lone surrogates, no NUL, no number too large for a column; a typed command is a command.
+    """
     message = arrival.message
     if message is None:
-        return replace(arrival, raw=_plain(arrival.raw), error=_plain(arrival.error))
-    author = replace(message.author, name=_plain(message.author.name)[:200])
+        return replace(
+            arrival,
+            source_id=_plain(arrival.source_id),
+            raw=_plain(arrival.raw),
+            error=_plain(arrival.error),
+        )
+    key = ConversationKey(**{name: _plain(value) for name, value in asdict(message.key).items()})
+    author = replace(
+        message.author,
+        name=_plain(message.author.name)[:200],
+        language=_plain(message.author.language)[:35],
+    )
     message = replace(
-        message, text=_plain(message.text), argument=_plain(message.argument), author=author
+        message,
+        key=key,
+        author=author,
+        text=_plain(message.text),
+        argument=_plain(message.argument),
+        message_id=_plain(message.message_id),
+        event_id=_plain(message.event_id),
+        order=max(-_LARGEST, min(message.order, _LARGEST)),
     )
     if message.kind == "said" and message.private and message.text.startswith("/"):
         name, _, rest = message.text[1:].partition(" ")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from core.message import Button, Place, Post, PostKind, Receipt
 from core.store.rows import insert_once, new_nonce, place_of
@@ -19,6 +19,7 @@ from core.tables import conversation, history, outbox, pair, staff_thread
 
 Lane = tuple[Literal["person", "staff"], int]  # conversation id, or staff thread id
 OPEN = ("streaming", "queued", "sending")
+ERASED = "erased while it was being sent"
 End = Literal["uncertain", "failed", "held"]  # may have arrived; never will; kept back
 
 
@@ -122,11 +123,11 @@ def _claimed(
     row: Any,  # noqa: ANN401 - an outbox row
     lane: Lane,
     now: float,
-) -> Claim | None:
+) -> Claim | float | None:
     place, message_id, reply_to = _target(connection, row)
     if row.kind == "edit" and not message_id:
         _set(connection, row.id, now, state="withdrawn", error="nothing to edit")
-        return claim(connection, lane, now)  # type: ignore[return-value]
+        return claim(connection, lane, now)
     first = row.first_try_at if row.first_try_at is not None else now
     _set(connection, row.id, now, state="sending", tries=row.tries + 1, first_try_at=first)
     private = connection.execute(
@@ -172,8 +173,12 @@ def remember(connection: Connection, row_id: int, message_id: str, now: float) -
 
 def sent(connection: Connection, row_id: int, receipt: Receipt, now: float) -> None:
     """Commit that a post arrived, and whatever hangs on its id."""
-    _set(connection, row_id, now, state="sent", message_id=receipt.message_id, error="")
-    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).one()
+    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).first()
+    if row is None:  # the person was erased meanwhile
+        return
+    # Words that staff must no longer see went out while they were erased: edited once more.
+    state = "queued" if row.error == ERASED else "sent"
+    _set(connection, row_id, now, state=state, message_id=receipt.message_id, error="")
     if row.staff_thread_id is not None:
         _sent_to_staff(connection, row, receipt)
     elif row.history_id is not None:
@@ -229,19 +234,53 @@ def no_thread(connection: Connection, row_id: int, error: str, now: float) -> No
     The row that found out is sent again there, unless it was the making of the thread, or the
     chat itself refused.
     """
-    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).one()
+    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).first()
+    if row is None:
+        return
     thread = staff_thread.c.id == row.staff_thread_id
     status = connection.execute(select(staff_thread.c.status).where(thread)).scalar()
     hopeless = row.kind == "thread" or status != "ready"
     _set(connection, row_id, now, state="failed" if hopeless else "queued", error=error)
-    connection.execute(
-        update(staff_thread).where(thread).values(thread="", status="fallback", card_message_id="")
+    if status == "ready":
+        _card_again(connection, row.staff_thread_id, now)
+    if status != "fallback":
+        lost = {"thread": "", "status": "fallback", "card_message_id": ""}
+        connection.execute(update(staff_thread).where(thread).values(**lost))
+
+
+def _card_again(connection: Connection, thread_id: int, now: float) -> None:
+    """The card went with its thread: queue it anew, as it was last drawn."""
+    rows = connection.execute(
+        select(outbox)
+        .where(
+            outbox.c.staff_thread_id == thread_id,
+            outbox.c.kind.in_(("card", "edit")),
+            outbox.c.state == "sent",
+        )
+        .order_by(outbox.c.id)
+    ).all()
+    cards = [row for row in rows if row.kind == "card"]
+    if not cards:
+        return
+    drawn = [row for row in rows if row.kind == "card" or row.message_id == cards[-1].message_id]
+    _set(
+        connection,
+        cards[-1].id,
+        now,
+        state="queued",
+        text=drawn[-1].text,
+        buttons=drawn[-1].buttons,
+        message_id="",
+        nonce=new_nonce(),
+        first_try_at=None,
     )
 
 
 def unreachable(connection: Connection, row_id: int, now: float) -> int | None:
-    """The person cannot be reached: hold their posts. Returns the conversation's open case."""
-    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).one()
+    """The person cannot be reached: hold their posts. Returns their conversation."""
+    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).first()
+    if row is None:
+        return None
     connection.execute(
         update(outbox)
         .where(
@@ -326,9 +365,10 @@ def open_stream(
         select(conversation.c.owner, conversation.c.version).where(
             conversation.c.id == conversation_id
         )
-    ).one()
-    if (person.owner, person.version) != standing:
+    ).first()
+    if person is None or (person.owner, person.version) != standing:
         return None
+    _clear(connection, inbox_id)
     made = insert_once(
         connection,
         outbox,
@@ -358,10 +398,23 @@ def open_stream(
     return made
 
 
+def _clear(connection: Connection, inbox_id: int) -> None:
+    """Make way for a reply: its message is still unanswered, so an earlier try said nothing."""
+    connection.execute(
+        delete(outbox).where(
+            outbox.c.cause_kind == "inbox",
+            outbox.c.cause_id == inbox_id,
+            outbox.c.kind == "reply",
+            outbox.c.state.in_(("withdrawn", "held")),
+        )
+    )
+
+
 def close_stream(
     connection: Connection, inbox_id: int, posts: Sequence[Outgoing], now: float
 ) -> list[Outgoing]:
     """Put the final text on a streaming row; return the posts that still need rows."""
+    _clear(connection, inbox_id)
     rest = []
     for post in posts:
         found = connection.execute(

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, not_, select, update
 
-from core.store.outbox import Lane, Outgoing, enqueue
+from core.store.outbox import ERASED, Lane, Outgoing, enqueue
 from core.store.rows import insert_id
-from core.tables import audit, case, conversation, decision, history, inbox, outbox, pair
+from core.tables import audit, case, conversation, decision, history, inbox, outbox, pair, poison
 
 SHOWN = ("card", "relay", "context", "ping")  # kinds of staff posts that may hold a person's words
 
@@ -74,8 +74,22 @@ def forget(
     ).all()
     cases = select(case.c.id).where(case.c.conversation_id == conversation_id).scalar_subquery()
     connection.execute(delete(pair).where(pair.c.case_id.in_(cases)))
-    for table in (inbox, history, decision, outbox):
+    leaving = (
+        (outbox.c.state == "sending")
+        & outbox.c.staff_thread_id.is_not(None)
+        & outbox.c.kind.in_((*SHOWN, "edit"))
+    )
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.conversation_id == conversation_id, leaving)
+        .values(text=copy, error=ERASED, touched_at=now)
+    )
+    connection.execute(
+        delete(outbox).where(outbox.c.conversation_id == conversation_id, not_(leaving))
+    )
+    for table in (inbox, history, decision):
         connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
+    _unpoison(connection, conversation_id)
     connection.execute(
         update(case)
         .where(case.c.conversation_id == conversation_id)
@@ -116,6 +130,20 @@ def forget(
     ]
     lanes = enqueue(connection, conversation_id, posts, now)
     return Erased(count=kept, words=words, lanes=tuple(lanes))
+
+
+def _unpoison(connection: Connection, conversation_id: int) -> None:
+    """Remove what could not be read and names this person."""
+    person = connection.execute(
+        select(conversation).where(conversation.c.id == conversation_id)
+    ).one()
+    connection.execute(
+        delete(poison).where(
+            poison.c.platform == person.platform,
+            poison.c.bot == person.bot,
+            poison.c.raw.contains(person.user, autoescape=True),
+        )
+    )
 
 
 def bury(connection: Connection) -> int:

@@ -21,6 +21,7 @@ from core.store.rows import insert_id, insert_once, key_of, message_from_row, sc
 from core.tables import case, conversation, decision, history, inbox
 
 TRIES = 5  # after so many a message is set aside and its conversation goes on
+ALONE = 3  # and after so many it is tried alone, so that it takes no neighbour with it
 HISTORY = 60  # lines a turn reads at most; the engine trims further, by tokens
 
 
@@ -123,7 +124,7 @@ def begin(connection: Connection, conversation_id: int, now: float) -> Start | N
     if not found:
         return None
     burst = [found[0]]
-    if found[0].kind == "said":
+    if found[0].kind == "said" and found[0].tries < ALONE:
         for row in found[1:]:
             if row.kind != "said":
                 break
@@ -199,11 +200,12 @@ def finish(
         select(conversation.c.owner, conversation.c.version).where(
             conversation.c.id == start.conversation_id
         )
-    ).one()
+    ).first()
     waiting = connection.execute(
         select(inbox.c.id).where(inbox.c.id.in_(ids), inbox.c.state == "waiting")
     ).all()
-    if (person.owner, person.version) != start.standing or len(waiting) != len(ids):
+    standing = None if person is None else (person.owner, person.version)
+    if standing != start.standing or len(waiting) != len(ids):
         return None
     lines = {heard.row.id: _line(connection, start, heard, now) for heard in plan.heard}
     _person(connection, start, plan, now)
@@ -345,7 +347,9 @@ def _answer(
         )
         for part, words in enumerate(answer.parts)
     ]
-    return line, posts + close_stream(connection, ids[0], replies, now)
+    posts += close_stream(connection, ids[0], replies, now)
+    drop_streams(connection, ids, now)  # of a try that began with another message of this burst
+    return line, posts
 
 
 def _said(

@@ -1,0 +1,248 @@
+"""The phrase book of one language: which situation a text belongs to, and what may be said in it.
+
+A situation is found by patterns first, then by likeness to example utterances; below a minimum
+there is none, and the caller says so honestly. Grief, danger and illness are worth more than
+anything else in a message, and a cheerful situation needs most of the text for itself: a parcel
+that is late is still late when "thank you" stands beside it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from core.engine.embedded.answers import Nearest, bare, normal
+from core.errors import SetupError
+from core.message import Level
+
+Kind = Literal["grave", "feeling", "matter", "info", "talk", "small"]
+WEIGHT: dict[Kind, float] = {
+    "grave": 10.0, "matter": 3.0, "info": 2.8, "feeling": 2.5, "talk": 2.0, "small": 2.0,
+}  # fmt: skip
+COVER: dict[Kind, float] = {
+    "grave": 0.0, "matter": 0.0, "info": 0.15, "feeling": 0.08, "talk": 0.3, "small": 0.65,
+}  # fmt: skip
+ALIKE = 0.5
+_SPACED = ("en", "es", "ru")  # words are told apart by spaces
+_NEGATED = re.compile(
+    r"(?:\b(?:not|never|isnt|arent|wasnt|dont|didnt|no longer|without|aint|не|нет|no)\s(?:\w+\s)?"
+    r"|不|没|没有|不是|不太|并不|别|不算|不怎么|没那么)$"
+)
+_NEGATOR = re.compile(r"\b(?:not|never|isnt|arent|wasnt|dont|no longer|не)\b|不|没")
+_PART = re.compile(r"[.!?;。！？；\n]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """What can be going on, and the phrases for it."""
+
+    name: str
+    kind: Kind
+    when: tuple[re.Pattern[str], ...]
+    calm: tuple[str, ...]
+    tense: tuple[str, ...]
+    about: str = ""
+    ask: str = ""
+    bright: bool = False
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """A situation found in a text. `score` orders matches, `likeness` 0..1 is for people."""
+
+    situation: Situation
+    score: float
+    likeness: float
+    whole: bool  # the text says this and nothing else
+
+
+class Book:
+    """One language's phrases. Read once, changes never."""
+
+    def __init__(self, lang: str, source: str) -> None:
+        """Read a phrase file. Raises SetupError when it cannot be used."""
+        try:
+            data: dict[str, dict[str, Any]] = tomllib.loads(source)
+            frames = data.pop("frames")
+            situations = [_situation(lang, name, table) for name, table in data.items()]
+        except (tomllib.TOMLDecodeError, re.error, KeyError, TypeError) as error:
+            raise SetupError(f"phrases/{lang}.toml cannot be used: {error}.") from error
+        self.lang = lang
+        self.situations = {situation.name: situation for situation in situations}
+        self._frames: dict[str, tuple[str, ...]] = {
+            name: (text,) if isinstance(text, str) else tuple(text) for name, text in frames.items()
+        }
+        pairs = [(name, said) for name, table in data.items() for said in table.get("say", ())]
+        self._nearest = Nearest(pairs)
+        self._exact = {bare(normal(said)): name for name, said in pairs}
+        self.said = dict(self._told())
+
+    # ------------------------------------------------------------------ finding
+
+    def match(self, texts: Sequence[str]) -> Match | None:
+        """Return the weightiest situation of a burst of messages, or None."""
+        found = [match for text in texts if (match := self._match(text))]
+        return max(found, key=lambda match: match.score, default=None)
+
+    def _match(self, text: str) -> Match | None:
+        plain = normal(text)
+        if shape := _shape(plain):
+            if situation := self.situations.get(shape):
+                return Match(situation=situation, score=2.0, likeness=1.0, whole=True)
+            return None
+        words = bare(plain)
+        if (name := self._exact.get(words)) is not None:
+            situation = self.situations[name]
+            score = WEIGHT[situation.kind] + max(2.0, situation.weight)
+            return Match(situation=situation, score=score, likeness=1.0, whole=True)
+        candidates = [match for s in self.situations.values() if (match := _by_pattern(s, plain))]
+        best = max(candidates, key=lambda match: match.score, default=None)
+        if best is None:
+            best = self._by_likeness(plain)
+        long = len(plain) > (280 if self.lang in _SPACED else 110)
+        if long and (best is None or best.situation.kind not in ("grave", "matter")):
+            rant = self.situations.get("story_rant")
+            return Match(situation=rant, score=2.6, likeness=0.0, whole=True) if rant else best
+        return best
+
+    def _by_likeness(self, plain: str) -> Match | None:
+        """Try the text as a whole, then by sentences: one of them may say it all."""
+        parts = [plain, *(part for part in _PART.split(plain) if part.strip() not in ("", plain))]
+        best: Match | None = None
+        for part in parts:
+            name, likeness = self._nearest.best(part)
+            situation = self.situations.get(name)
+            strict = situation and (situation.bright or situation.kind in ("small", "grave"))
+            least = ALIKE + (0.1 if strict else 0.0)
+            if (
+                situation is None
+                or likeness < least
+                or len(part) < COVER[situation.kind] * len(plain)
+            ):
+                continue
+            score = 1.0 + likeness + (9.0 if situation.kind == "grave" else 0.0)
+            if best is None or score > best.score:
+                best = Match(situation=situation, score=score, likeness=likeness, whole=False)
+        return best
+
+    # ------------------------------------------------------------------ saying
+
+    def phrases(self, situation: Situation, level: Level) -> list[str]:
+        """Return everything that may be said in a situation at a level; {name} is still open."""
+        if level == "calm":
+            frame = self._filled(f"{situation.kind}_calm", situation)
+            return [*(self._call(text) for text in situation.calm), *frame]
+        if situation.tense:
+            return [self._call(text) for text in situation.tense]
+        if frame := self._filled(f"{situation.kind}_tense", situation):
+            return frame
+        if situation.bright:
+            return self.frame("bright_tense")
+        return [self._offered(self._call(text)) for text in situation.calm]
+
+    def frame(self, name: str, situation: Situation | None = None) -> list[str]:
+        """Return the general phrases of a name, filled with what the situation is about."""
+        about = situation.about if situation else ""
+        return [self._call(text).replace("{about}", about) for text in self._frames[name]]
+
+    def lead(self, text: str) -> str:
+        """Put the acknowledgement before the operator's own answer, and the offer after it."""
+        gap = " " if self.lang in _SPACED else ""
+        return f"{self._frames['answer_tense'][0]}{gap}{self._offered(text)}"
+
+    def _filled(self, name: str, situation: Situation) -> list[str]:
+        if not situation.about or name not in self._frames:
+            return []
+        texts = [text.replace("{ask}", situation.ask) for text in self._frames[name]]
+        return [_upper(self._call(text).replace("{about}", situation.about)) for text in texts]
+
+    def _call(self, text: str) -> str:
+        for name in ("Call", "call"):
+            text = text.replace(f"{{{name}}}", self._frames[name][0])
+        return text
+
+    def _offered(self, text: str) -> str:
+        word = {"en": '"human"', "zh": "“人工”", "es": "«humano»", "ru": "«человек»"}[self.lang]
+        gap = " " if self.lang in _SPACED else ""
+        return text if word in text else f"{text}{gap}{self._frames['Call'][0]}"
+
+    def _told(self) -> Iterator[tuple[str, Situation]]:
+        """Yield every phrase that asks or grieves, so that history can be understood."""
+        levels: tuple[Level, ...] = ("calm", "tense")
+        for situation in self.situations.values():
+            for level in levels:
+                yield from ((text, situation) for text in self.phrases(situation, level))
+            if situation.about:
+                yield from ((text, situation) for text in self.frame("kept", situation))
+
+
+def _situation(lang: str, name: str, table: dict[str, Any]) -> Situation:
+    border = r"(?<!\w)(?:{})(?!\w)" if lang in _SPACED else "(?:{})"
+    return Situation(
+        name=name,
+        kind=table["kind"],
+        when=tuple(re.compile(border.format(pattern)) for pattern in table["when"]),
+        calm=tuple(table["calm"]),
+        tense=tuple(table.get("tense", ())),
+        about=table.get("about", ""),
+        ask=table.get("ask", ""),
+        bright=table.get("bright", False),
+        weight=table.get("weight", 0.0),
+    )
+
+
+def _by_pattern(situation: Situation, plain: str) -> Match | None:
+    """Return how well a situation's patterns hold on a text, None when none holds."""
+    size = max(1, len(bare(plain)))
+    longest = 0
+    for pattern in situation.when:
+        for found in pattern.finditer(plain):
+            if not _denied(situation, pattern, found, plain):
+                longest = max(longest, len(found.group()))
+    least = max(COVER[situation.kind], 0.45 if situation.bright else 0.0)
+    cover = min(1.0, longest / size)
+    if not longest or cover < least:
+        return None
+    weight = situation.weight or WEIGHT[situation.kind]
+    return Match(situation=situation, score=weight + cover, likeness=1.0, whole=cover >= 0.9)
+
+
+def _denied(
+    situation: Situation, pattern: re.Pattern[str], found: re.Match[str], plain: str
+) -> bool:
+    """Say whether a feeling is only mentioned to deny it: "I am not sad"."""
+    if situation.kind not in ("feeling", "talk") or not (
+        situation.kind == "feeling" or situation.bright
+    ):
+        return False
+    if _NEGATED.search(plain[: found.start()]):
+        return True
+    return bool(_NEGATOR.search(found.group())) and not _NEGATOR.search(pattern.pattern)
+
+
+_SHAPES = (
+    ("link_only", re.compile(r"(https?://|www\.)\S+")),
+    ("number_only", re.compile(r"[#№]?\s*[a-z]{0,3}[-\s]?\d[\d\s./-]{2,}")),
+    ("gibberish", re.compile(r"[bcdfghjklmnpqrstvwxz]{5,}")),
+    ("", re.compile(r".*[^\W_].*", re.DOTALL)),  # it has words: no shape
+    ("emoji_sad", re.compile(".*[😢😭😞😔😟🙁☹😿💔😥😓😩😫😖😣🥺😪].*", re.DOTALL)),
+    ("emoji_angry", re.compile(".*[😡😠🤬👿💢🖕👎].*", re.DOTALL)),
+)
+
+
+def _shape(plain: str) -> str:
+    """Name a text that has no words to match: pictures, dots, a bare number, a link, letters."""
+    for name, pattern in _SHAPES:
+        if pattern.fullmatch(plain):
+            return name
+    pictures = any(unicodedata.category(c) in ("So", "Sk") for c in plain)
+    return "emoji_only" if pictures else "punctuation_only"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,1 @@
+"""Killed between any two steps and started again: nothing lost, nothing twice, in order."""

@@ -1,0 +1,315 @@
+"""A whole Heed between two platforms: the real adapters against the two fakes, told like a story.
+
+`heed_on(folder, staff=...)` starts one. People write through the fakes; what came of it is read
+where they would see it, or in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Table, select
+
+from adapters.telegram import pace
+from bot import database
+from bot.app import App
+from bot.settings import Desk, Discord, Settings, Telegram
+from core.message import ConversationKey
+from core.tables import case, decision, history, inbox, metadata
+from tests.fakes.discord import DiscordFake
+from tests.fakes.telegram import TelegramFake
+from tests.fakes.telegram_people import Seen
+from tests.walk.house import House, settings_for
+
+MAYA, BEN, LI, ANA, BOB = 11, 12, 13, 21, 22  # three people who need help, two who give it
+NAMES = {MAYA: "Maya", BEN: "Ben", LI: "Li", ANA: "Ana", BOB: "Bob"}
+GROUP, DESK = -1001, -2002
+
+KIND = "thanks, that fixed it, you are great!"
+FURY = (
+    "unbelievable, you charged me twice AGAIN and nobody answers, "
+    "I am furious, this is the worst service ever"
+)
+CRISIS = "I want to kill myself"
+
+OPEN = "Thank you for telling me. I have told our team that you need a person."
+REOPENED = "I have told the team that you wrote again."
+BACK_TO_BOT = "You are back with the bot."
+RESOLVED = "This is settled from our side."
+GROUP_NOTICE = "A moderator has been told"
+CRISIS_TEXT = "I am only a program, and what you wrote"
+ERASED = "(erased at the user's request)"
+
+Staff = Literal["web", "telegram", "discord"]
+
+
+class Town(TelegramFake):
+    """Telegram, with people who keep their name and language whatever they do."""
+
+    languages: Mapping[int, str] = {LI: "zh-hans"}
+
+    def _user(self, user: int, language_code: str = "en", name: str = "") -> dict[str, Any]:
+        spoken = self.languages.get(user, language_code)
+        return super()._user(user, spoken, name or NAMES.get(user, ""))
+
+
+async def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
+    """Wait for something to become true, and return it."""
+    async with asyncio.timeout(seconds):
+        while not (found := true()):  # noqa: ASYNC110 - the fakes tell nobody
+            await asyncio.sleep(0.01)
+    return found
+
+
+class Heed:
+    """A running Heed, the two platforms around it, and its database."""
+
+    def __init__(self, house: House, telegram: Town, discord: DiscordFake) -> None:
+        self.app, self.room = house.app, house.room
+        self.telegram, self.discord = telegram, discord
+        self._idle = house.idle
+
+    # -- the database ------------------------------------------------------------------------
+
+    async def rows(self, table: Table, **where: Any) -> list[Any]:
+        """Return the rows of a table whose columns have these values, oldest first."""
+
+        def read(connection: Connection) -> list[Any]:
+            query = select(table)
+            for name, value in where.items():
+                query = query.where(table.c[name] == value)
+            order = table.c.id if "id" in table.c else next(iter(table.c))
+            return list(connection.execute(query.order_by(order)).all())
+
+        return await self.app.store.read(read)
+
+    async def settled(self, message_id: object = "", **where: object) -> Any:
+        """Wait until a message (or the newest event of a kind) is dealt with and all is quiet."""
+        wanted = {name: str(value) for name, value in where.items()}
+        wanted |= {"message_id": str(message_id)} if message_id else {}
+        async with asyncio.timeout(20):
+            while not (found := await self._done(wanted)):  # noqa: ASYNC110 - nor does the store
+                await asyncio.sleep(0.01)
+        await self._idle()
+        return found[-1]
+
+    async def _done(self, wanted: Mapping[str, str]) -> list[Any]:
+        rows = await self.rows(inbox, **wanted)
+        return rows if rows and all(row.state == "done" for row in rows) else []
+
+    async def quiet(self) -> None:
+        """Wait until nobody works any more; what a platform still holds is not waited for."""
+        await asyncio.sleep(0.1)
+        await self._idle()
+
+    async def said(self, user: object) -> list[tuple[str, str]]:
+        """Return the (role, text) lines of a person's conversations, oldest first."""
+        found = await self.rows(metadata.tables["conversation"], user=str(user))
+        lines = [await self.rows(history, conversation_id=one.id) for one in found]
+        return [(line.role, line.text) for line in itertools.chain(*lines)]
+
+    async def scores(self, text: str) -> Mapping[str, Any]:
+        """Return the tag that the history holds of a text that somebody wrote."""
+        [line] = [one for one in await self.rows(history, role="user") if one.text == text]
+        assert line.scores, text
+        return line.scores
+
+    async def the_case(self) -> Any:
+        """Return the only case there is."""
+        [one] = await self.rows(case)
+        return one
+
+    async def trace(self) -> list[Any]:
+        """Return every decision, oldest first."""
+        return await self.rows(decision)
+
+    async def contains(self, word: str) -> list[str]:
+        """Return the tables in which a word can still be read."""
+        found = []
+        for table in metadata.sorted_tables:
+            rows = await self.rows(table)
+            if any(word.lower() in str(tuple(row)).lower() for row in rows):
+                found.append(table.name)
+        return found
+
+    # -- Telegram ----------------------------------------------------------------------------
+
+    async def says(self, user: int, text: str, **more: Any) -> int:
+        """Let somebody write on Telegram, in their own chat unless `chat` says where."""
+        chat = more.pop("chat", user)
+        written = self.telegram.say(chat, user, text, **more)
+        await self.settled(written, chat=chat)
+        return written
+
+    def read(self, chat: int, thread: int | None = None) -> list[str]:
+        """Return what the bot wrote on Telegram, as it reads now."""
+        return self.telegram.texts(chat, thread)
+
+    def topic(self) -> int:
+        """Return the desk's only topic."""
+        [thread] = self.telegram.chats[DESK].topics
+        return thread
+
+    def card(self, title: str = "Case ") -> Seen:
+        """Return a case's card in the Telegram desk, as it reads now."""
+        return next(line for line in self.telegram.seen(DESK) if line.text.startswith(title))
+
+    async def press(self, label: str, user: int = ANA, *, on: Seen | None = None) -> None:
+        """Let somebody press a button by its words; staff on the card, unless `on` is given."""
+        shown = on or self.card()
+        data = dict(shown.buttons)[label]
+        chat = next(c for c, one in self.telegram.chats.items() if _holds(one, shown))
+        callback = self.telegram.press(chat, shown.message_id, data, user)
+        await until(lambda: self.telegram.callbacks[callback] is not None)
+        await self.quiet()
+
+    # -- Discord -----------------------------------------------------------------------------
+
+    async def writes(self, user: str, text: str, **more: Any) -> str:
+        """Let somebody write on Discord, directly unless `channel` says where."""
+        written = self.discord.say(user, text, **more)
+        await self.settled(written)
+        return written
+
+    async def slash(self, user: str, name: str, *, channel: str | None = None, **o: str) -> None:
+        """Let somebody use a slash command; it has been acknowledged and carried out after."""
+        used = self.discord.slash(user, name, channel=channel, **o)
+        async with asyncio.timeout(15):
+            await used.answered.wait()
+        await self.quiet()
+
+    def heard(self, channel: str) -> list[str]:
+        """Return what the bot wrote on Discord, as it reads now."""
+        return [text for who, text in self.discord.transcript(channel) if who == "Heed"]
+
+    def thread(self) -> str:
+        """Return the id of the only thread of the Discord desk."""
+        [thread] = self.discord.threads(self.discord.desk)
+        return str(thread["id"])
+
+    def post(self, channel: str, start: str) -> dict[str, Any]:
+        """Return a message of a channel by how it begins."""
+        return next(m for m in self.discord.messages(channel) if m["content"].startswith(start))
+
+    async def click(self, user: str, channel: str, label: str, *, on: str = "Case ") -> None:
+        """Let somebody press a button by its words, under the post that begins with `on`."""
+        message = self.post(channel, on)
+        data = buttons(message)[label]
+        pressed = self.discord.press(user, channel, message["id"], data)
+        async with asyncio.timeout(15):
+            await pressed.answered.wait()
+        await self.quiet()
+
+
+def _holds(chat: Any, line: Seen) -> bool:
+    found = chat.messages.get(line.message_id, {})
+    return found.get("text") == line.text
+
+
+def buttons(message: Mapping[str, Any]) -> dict[str, str]:
+    """Return label -> data of the buttons under a Discord message."""
+    rows = message["components"]
+    return {one["label"]: one["custom_id"] for row in rows for one in row["components"]}
+
+
+def key_of(user: int, chat: int | None = None) -> ConversationKey:
+    """Return the key of a Telegram person's conversation."""
+    return ConversationKey(platform="telegram", bot="4242", chat=str(chat or user), user=str(user))
+
+
+@asynccontextmanager
+async def heed_on(
+    folder: Path,
+    *,
+    staff: Staff = "web",
+    on: tuple[str, ...] = ("telegram",),
+    forum: bool = True,
+    **sections: Any,
+) -> AsyncIterator[Heed]:
+    """Start a Heed on the platforms `on` (and that of its staff), and both fakes."""
+    async with AsyncExitStack() as stack:
+        telegram = await stack.enter_async_context(Town())
+        discord = await stack.enter_async_context(DiscordFake())
+        telegram.group(DESK, title="Desk", forum=forum)
+        settings = _settings(folder, telegram, discord, staff, {*on, staff}, sections)
+        house = await stack.enter_async_context(_connected(settings))
+        heed = Heed(house, telegram, discord)
+        stack.push_async_callback(heed.quiet)
+        await until(partial(_up, heed))
+        yield heed
+
+
+def _settings(
+    folder: Path,
+    telegram: Town,
+    discord: DiscordFake,
+    staff: str,
+    platforms: set[str],
+    sections: dict[str, Any],
+) -> Settings:
+    if "telegram" in platforms:
+        more = sections.pop("telegram", {})
+        sections["telegram"] = Telegram(
+            token=telegram.token, api_base=telegram.api_base, file_base=telegram.file_base, **more
+        )
+    if "discord" in platforms:
+        more = sections.pop("discord", {})
+        sections["discord"] = Discord(
+            token=discord.token, api_base=discord.api_base, gateway_url=discord.gateway_url, **more
+        )
+    desk = {"telegram": f"telegram:{DESK}", "discord": f"discord:{discord.desk}"}
+    return settings_for(folder, desk=Desk(staff=desk.get(staff, "web")), **sections)
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[House]:
+    """Start a Heed as `heed run` does it, without the page."""
+    await asyncio.to_thread(database.upgrade, settings.database.url)
+    app = App(settings)
+    app.connect()
+    running = asyncio.create_task(app.run())
+    try:
+        yield House(app)
+        assert not running.done(), running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await app.close()
+
+
+def _up(heed: Heed) -> bool:
+    adapters = heed.app.adapters.values()
+    named = heed.telegram.called("getUpdates") or "telegram" not in {a.platform for a in adapters}
+    return bool(named) and all(
+        one.health().state == "ok" for one in adapters if one.platform == "discord"
+    )
+
+
+def hurry(monkeypatch: Any) -> None:
+    """Let Telegram's pace be that of a test: the pace itself is tested with the adapter."""
+    monkeypatch.setattr(pace, "GROUP", 0.002)
+    monkeypatch.setattr(pace, "PRIVATE", 0.002)
+    monkeypatch.setattr(pace, "OVERALL", 0.001)
+
+
+def words(count: int) -> str:
+    """Return so many different short sentences."""
+    return " ".join(f"This is step number {n} of what to do." for n in range(count))
+
+
+def ago(minutes: float) -> int:
+    """Return a moment of the past as Telegram writes it."""
+    return int(time.time() - 60 * minutes)
+
+
+def plain(text: str) -> str:
+    """Return a text on one line."""
+    return re.sub(r"\s+", " ", text)
