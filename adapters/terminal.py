@@ -104,6 +104,9 @@ class TerminalAdapter:
             message=message,
         )
 
+    async def check(self) -> None:
+        """Nobody can refuse us here."""
+
     async def deliver(self, post: Post, remember: Remember) -> Receipt:  # noqa: ARG002
         """Print one post. Raises NoThread, or Unreachable once the terminal is gone."""
         if post.kind == "thread":

@@ -28,7 +28,7 @@ from core.delivery import Delivery
 from core.engine.embedded.table import Table, TableTagger
 from core.engine.mind import Mind
 from core.engine.ports import Limits
-from core.errors import EngineError, SetupError
+from core.errors import DeliveryError, EngineError, SetupError
 from core.handoff import DeskPolicy, Handoff
 from core.hearing import Ear
 from core.lanes import Lanes
@@ -393,7 +393,7 @@ async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
             webhook=_webhook(app),
         )
         try:
-            await web.bind()
+            await web.check()
             await _check(app)
             app.add(web)
             _say(f"Model: {app.walk_door().engine()['words']}")
@@ -405,10 +405,13 @@ async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
 async def _check(app: App) -> None:
     """Ask every platform whether its token is good, one line each."""
     for adapter in app.adapters.values():
-        check = getattr(adapter, "check", None)
-        if check is not None:
-            await check()
-        _say(f"{adapter.platform.capitalize()}: {adapter.health().name or 'token accepted'}")
+        name = adapter.platform.capitalize()
+        try:
+            await adapter.check()
+        except DeliveryError as error:
+            _say(f"{name}: {str(error).rstrip('.')}. Heed goes on trying.")
+        else:
+            _say(f"{name}: {adapter.health().name or 'token accepted'}")
 
 
 def _webhook(app: App) -> Any:  # noqa: ANN401

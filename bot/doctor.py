@@ -225,7 +225,10 @@ async def _discord(settings: Settings, token: str) -> str:
     adapter = DiscordAdapter(
         _Shut(), token=token, clock=time.time, api_base=ours.api_base, mode=ours.mode
     )
-    await adapter.check()
+    try:
+        await adapter.check()
+    except DeliveryError as err:
+        raise SetupError(f"{err}".rstrip(".") + ".") from err
     return f"the token is good, mode {ours.mode}"
 
 

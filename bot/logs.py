@@ -19,7 +19,7 @@ import structlog
 
 from bot.settings import Settings
 
-_CHATTY = ("httpx", "httpcore", "httpx2", "telegram", "discord", "uvicorn.access", "asyncio")
+_CHATTY = ("httpx", "httpcore", "httpx2", "telegram", "discord", "uvicorn", "asyncio", "alembic")
 _NOTHING = "[secret]"
 
 

@@ -10,13 +10,15 @@ import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from bot.settings import Settings
-from core.engine import files, hub
-from core.engine.hub import OnProgress
+from core.engine import files
 from core.errors import SetupError
+
+if TYPE_CHECKING:
+    from core.engine.hub import OnProgress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +111,8 @@ def _can_load() -> bool:
 def pull(settings: Settings, name: str, on_progress: OnProgress) -> None:
     """Fetch a model; blocks. `on_progress` is told bytes here and bytes in all."""
     del settings  # the files lie beside the working folder's data, whatever is set
+    from core.engine import hub
+
     hub.pull(name, on_progress)
 
 

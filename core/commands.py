@@ -18,6 +18,7 @@ from core.store.turns import Heard, Plan, Start
 from core.turn import Walk
 
 FIXED: Mapping[str, str] = {"start": "start", "help": "help"}  # command -> text
+WAS = 300  # characters of an edited text's old words that staff are shown
 PRESSES: Mapping[str, str] = {"u:human": "human", "u:forget": "forget yes", "u:keep": "forget no"}
 
 
@@ -154,15 +155,17 @@ class Commands:
             start = replace(start, past=past_to_row(past))
         await rooms.mind.drop(start.key)
         verdict = await self._walk.hear(start)
-        found = await rooms.store.write(
+        was = await rooms.store.write(
             partial(turns.edit_line, start=start, message=message, scores=verdict.scores)
         )
-        plan = self._walk.rooms.planner.silent(start, verdict)
-        if not found or plan is None or (plan.opening is None and start.case_id is None):
+        if was is None:
             await self._close(start)
             return
+        plan = rooms.planner.silent(start, verdict)
+        if plan is None or (plan.opening is None and start.case_id is None):
+            plan = rooms.planner.base(verdict)  # nothing to say, yet the mood is another one
         heard = tuple(replace(h, kept=False) for h in plan.heard)
-        edited = rooms.texts.say("edited_was", "en", text="…")
+        edited = rooms.texts.say("edited_was", "en", text=was[:WAS])
         copies = {
             row_id: tuple(f"{edited}\n{part}" for part in parts)
             for row_id, parts in (plan.copies or {}).items()

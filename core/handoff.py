@@ -152,9 +152,15 @@ class Handoff:
         )
         parts = split(action.text, self._limit(person))
         said = desk.staff_said(connection, action.case_id, action.who, parts, now)
-        if claimed is None:
-            return said
-        return replace(claimed, lanes=(*claimed.lanes, *said.lanes))
+        lanes = said.lanes if claimed is None else (*claimed.lanes, *said.lanes)
+        if view["unreachable"]:  # the answer is held: nobody must wait for what it does
+            told = desk.tell_staff(connection, action.case_id, self._held(view), now, what="held")
+            lanes = (*lanes, *told.lanes)
+        return replace(claimed or said, lanes=lanes)
+
+    def _held(self, view: Mapping[str, Any]) -> str:
+        reason = "they blocked the bot or left"
+        return self._texts.say("not_delivered", self._language, who=view["who"], reason=reason)
 
     def _change(
         self, connection: Connection, action: Action, view: Mapping[str, Any], now: float
@@ -187,6 +193,7 @@ class Handoff:
                     holder="",
                     allow=("human", "queued"),
                     notice=self._texts.say("back_to_bot", view["lang"]),
+                    rest={"refractory_until": now + self._policy.refractory},
                     confirm=action.confirm,
                     **common,
                 )

@@ -46,8 +46,11 @@ class Planner:
             )
         if decision.open:
             past = verdict.past.opened(decision, self.clock())
-            opening = self._opening(start, verdict)
-            return self.base(replace(verdict, past=past), opening=opening)
+            return self.base(
+                replace(verdict, past=past),
+                opening=self._opening(start, verdict),
+                copies=self._mirrored(start),
+            )
         return None
 
     def _relayed(self, start: Start, verdict: Verdict) -> Plan:
@@ -88,6 +91,14 @@ class Planner:
         elif not start.private:
             usual = "group_notice"
         return self.texts.say(usual, verdict.lang)
+
+    def _mirrored(self, start: Start, answer: str = "") -> dict[int, tuple[str, ...]]:
+        """Return the copies for staff who watch while the machine answers; none without a case."""
+        if start.case_id is None:
+            return {}
+        copies, last = self._copied(start), start.rows[-1].id
+        said = split(f"Heed: {answer}", STAFF_LIMIT) if answer else ()
+        return {**copies, last: (*copies.get(last, ()), *said)}
 
     def _copied(self, start: Start) -> dict[int, tuple[str, ...]]:
         return {
@@ -136,11 +147,16 @@ class Planner:
         if written.problem:
             made["fallback"] = written.problem
         heard = (*verdict.heard[:-1], replace(verdict.heard[-1], made=made))
-        return self.base(replace(verdict, heard=heard, past=past), answer=answer)
+        return self.base(
+            replace(verdict, heard=heard, past=past),
+            answer=answer,
+            copies=self._mirrored(start, written.text),
+        )
 
-    def late(self, verdict: Verdict) -> Plan:
+    def late(self, start: Start, verdict: Verdict) -> Plan:
         """Return the plan for messages that waited while Heed was away: kept, not answered."""
-        return self.base(verdict, notices=(self.texts.say("late", verdict.lang),))
+        words = self.texts.say("late", verdict.lang)
+        return self.base(verdict, notices=(words,), copies=self._mirrored(start))
 
     def apology(self, verdict: Verdict) -> Plan:
         """Return the plan for an engine that failed before the first word."""

@@ -63,6 +63,10 @@ class Adapter(Protocol):
     bot: str
     limit: TextLimit
 
+    async def check(self) -> None:
+        """Ask the platform whether we may come in. Raises SetupError (mendable), DeliveryError."""
+        ...
+
     async def run(self) -> None:
         """Serve until cancelled. Survives every fault of the platform; never returns early."""
         ...

@@ -165,7 +165,7 @@ class Walk:
         started = verdict.hearing.started
         plan = rooms.planner.silent(start, verdict)
         if plan is None and _late(start):
-            plan = rooms.planner.late(verdict)
+            plan = rooms.planner.late(start, verdict)
         if plan is None:
             await self._reply(start, verdict, running)
             return

@@ -18,7 +18,7 @@ from adapters.discord.normalize import Scope
 from adapters.discord.rest import BROKEN, Pace, Rest, logged_in
 from adapters.discord.send import NONCE_LIVES, Sender
 from adapters.discord.supervisor import LOCKED_OUT, NO_INTENT, Supervisor, use_addresses
-from core.errors import DeliveryError, SetupError, StoreError
+from core.errors import DeliveryError, NotSent, Refused, SetupError, StoreError
 from core.message import Place, Post, Receipt, TextLimit
 from core.ports import Clock, Door, Health, Remember
 
@@ -118,15 +118,19 @@ class DiscordAdapter:
         return self._supervisor.health()
 
     async def check(self) -> None:
-        """Try the token and the intent. Raises SetupError with the sentence that mends it."""
+        """Try the token and the intent. Raises SetupError for a token that Discord refuses.
+
+        Raises another DeliveryError for what `run` gets over: Discord cannot be reached, or does
+        not let the bot read all messages (it then hears mentions and direct messages).
+        """
         try:
             client = await logged_in(self._token, self._pace)
         except discord.LoginFailure as error:
             raise SetupError(LOCKED_OUT) from error
         except BROKEN as error:
-            raise SetupError(
+            raise NotSent(
                 f"Discord cannot be reached at {self._api_base}: look at the network and at "
-                "discord.api_base."
+                "discord.api_base"
             ) from error
         try:
             flags = client.application_flags
@@ -134,7 +138,7 @@ class DiscordAdapter:
         finally:
             await client.close()
         if self._mode == "watch" and not allowed:
-            raise SetupError(NO_INTENT)
+            raise Refused(NO_INTENT)
 
     async def _load(self) -> None:
         """Read the cursors before the first event can come."""

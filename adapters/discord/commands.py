@@ -13,14 +13,16 @@ Catalogue = Mapping[str, Sequence[tuple[str, str]]]
 
 _STAFF = (
     ("claim", "Take this case; the bot stays silent"),
+    ("steal", "Take this case over from whoever has it"),
     ("release", "Put this case back into the queue"),
     ("r", "Answer the person"),
     ("note", "Write a note that only staff can see"),
     ("resolve", "Close this case and hand the person back to the bot"),
     ("notneeded", "Close this case: nobody was needed"),
+    ("bot", "on: the bot answers again, and you watch; off: you take over again"),
 )
 _LOCALES = {"es": "es-ES", "pt": "pt-BR", "sv": "sv-SE", "zh": "zh-CN"}  # theirs need a country
-_WITH_TEXT = frozenset({"r", "note"})
+_WITH_TEXT = frozenset({"r", "note", "bot"})
 _MANAGE_MESSAGES = str(1 << 13)  # whoever may tidy a channel sees the staff commands
 _IN_SERVERS = 0
 

@@ -220,6 +220,10 @@ class WebAdapter:
         """Say yes: a page draws what the database holds, so nothing shows twice."""
         return True
 
+    async def check(self) -> None:
+        """Bind the socket, which is all that can be refused here. Raises SetupError."""
+        await self.bind()
+
     async def typing(self, place: Place) -> None:
         """Do nothing: the page shows it by itself."""
 

@@ -52,24 +52,13 @@ def pull(name: str, on_progress: OnProgress, folder: Path | None = None) -> Foun
         )
     if (found := find(name, folder)) is not None:
         return found
-    commit, files = _listing(name)
+    commit, wanted = _listing(name)
     part = folder / PARTS / name.replace("/", "--")
-    total = sum(file.size or 0 for file in files)
     try:
         part.mkdir(parents=True, exist_ok=True)
         with (part / ".lock").open("w") as lock:
             _hold(lock, name)
-            if shutil.disk_usage(part).free < total - sum(f.stat().st_size for f in part.iterdir()):
-                raise SetupError(f"{name} needs {total / 1e6:.0f} MB on the disk; make room first.")
-            done = 0
-            for file in files:
-
-                def tell(have: int, before: int = done) -> None:
-                    on_progress(before + have, total)
-
-                _fetch(name, commit, file, part, tell)
-                done += file.size or 0
-            (part / ".lock").unlink()
+            _fetch_all(name, commit, wanted, part, on_progress)
             if (why := problem(part)) is not None:
                 raise SetupError(f"{name} cannot be used: {why.replace(str(part), name)}.")
             put(part, folder / name)
@@ -77,8 +66,28 @@ def pull(name: str, on_progress: OnProgress, folder: Path | None = None) -> Foun
         raise SetupError(_unreachable(name, type(fault).__name__)) from None
     except OSError as fault:
         raise SetupError(f"{name} cannot be stored: {fault.strerror or fault}.") from fault
-    on_progress(total, total)
     return Found(name=name, source=str(folder / name), folder=folder / name)
+
+
+def _fetch_all(
+    name: str, commit: str, wanted: list[RepoSibling], part: Path, on_progress: OnProgress
+) -> None:
+    """Bring every file into `part`, and leave nothing else there."""
+    total, done = sum(file.size or 0 for file in wanted), 0
+    if shutil.disk_usage(part).free < total - sum(path.stat().st_size for path in part.iterdir()):
+        raise SetupError(f"{name} needs {total / 1e6:.0f} MB on the disk; make room first.")
+    for file in wanted:
+
+        def tell(have: int, before: int = done) -> None:
+            on_progress(before + have, total)
+
+        _fetch(name, commit, file, part, tell)
+        done += file.size or 0
+    names = {file.rfilename for file in wanted}
+    for path in part.iterdir():
+        if path.name not in names:  # the lock, and what was begun of an older version
+            path.unlink()
+    on_progress(total, total)
 
 
 def _listing(name: str) -> tuple[str, list[RepoSibling]]:
@@ -129,8 +138,10 @@ def _unreachable(name: str, why: str) -> str:
 
 def _hold(lock: IO[str], name: str) -> None:
     """Keep a second download of the same model out; the lock goes when its process goes."""
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

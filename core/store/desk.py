@@ -102,8 +102,10 @@ def open_case(
         case_id = int(watched.id)
         connection.execute(update(case).where(case.c.id == case_id).values(**values))
     cause = _audit(connection, case_id, "opened", "", now)
-    cut_off = _hand_over(connection, conversation_id, "queue", cause, desk, now)
-    posts = [] if not opening.notice else [_notice(cause, opening.notice)]
+    withdrawn = _hand_over(connection, conversation_id, "queue", desk, now)
+    posts = [*withdrawn]
+    if opening.notice:
+        posts.append(_notice(connection, conversation_id, cause, opening.notice, now))
     posts += (
         _refresh(connection, case_id, cause, desk, now, opening.ping)
         if _threads(connection, case_id)
@@ -111,7 +113,7 @@ def open_case(
     )
     lanes = enqueue(connection, conversation_id, posts, now)
     done = _changed(connection, case_id, conversation_id, lanes)
-    return replace(done, moved=True, cut_off=cut_off)
+    return replace(done, moved=True, cut_off=bool(withdrawn))
 
 
 def _first_thread(
@@ -176,22 +178,25 @@ def move(
     if values:
         connection.execute(update(case).where(case.c.id == case_id).values(**values))
     cause = _audit(connection, case_id, change.what, change.who, now)
-    cut_off = False
-    state = change.state or row.state
+    withdrawn: list[Outgoing] = []
     if change.state is not None or change.holder is not None:
-        cut_off = _hand_over(connection, row.conversation_id, OWNER_OF[state], cause, desk, now)
+        owner = OWNER_OF[change.state or row.state]
+        withdrawn = _hand_over(connection, row.conversation_id, owner, desk, now)
     if change.rest is not None:
         connection.execute(
             update(conversation)
             .where(conversation.c.id == row.conversation_id)
             .values(past={**(person.past or {}), **change.rest})
         )
-    posts = [_notice(cause, change.notice, change.buttons)] if change.notice else []
+    posts = [*withdrawn]
+    if change.notice:
+        notice = _notice(connection, row.conversation_id, cause, change.notice, now)
+        posts.append(replace(notice, buttons=change.buttons))
     posts += _refresh(connection, case_id, cause, desk, now, change.say)
     lanes = enqueue(connection, row.conversation_id, posts, now)
     moved = change.state is not None or change.holder is not None
     done = _changed(connection, case_id, row.conversation_id, lanes)
-    return replace(done, moved=moved, cut_off=cut_off)
+    return replace(done, moved=moved, cut_off=bool(withdrawn))
 
 
 def _check(row: Any, version: int, change: Change) -> None:  # noqa: ANN401 - a case row
@@ -208,31 +213,24 @@ def _hand_over(
     connection: Connection,
     conversation_id: int,
     owner: Owner,
-    cause: int,
     desk: Desk,
     now: float,
-) -> bool:
-    """Say who speaks from now on; True if a reply that had begun to show was withdrawn."""
+) -> list[Outgoing]:
+    """Say who speaks from now on; return what replaces a reply that had begun to show."""
     connection.execute(
         update(conversation)
         .where(conversation.c.id == conversation_id)
         .values(owner=owner, version=conversation.c.version + 1, touched_at=now)
     )
     if owner == "bot" or not silence(connection, conversation_id, now):
-        return False
+        return []
     lang = connection.execute(
         select(conversation.c.lang).where(conversation.c.id == conversation_id)
     ).scalar_one()
     words = desk.withdrawn(lang)
     # A cause of its own: the notice of the same step must not collide with it.
-    extra = _audit(connection, None, "cut off", "", now)
-    enqueue(connection, conversation_id, [_notice(extra, words)], now)
-    connection.execute(
-        insert(history).values(
-            conversation_id=conversation_id, role="marker", text=words, at=now, name=str(cause)
-        )
-    )
-    return True
+    cause = _audit(connection, None, "cut off", "", now)
+    return [_notice(connection, conversation_id, cause, words, now)]
 
 
 def staff_said(
@@ -429,9 +427,15 @@ def _threads(connection: Connection, case_id: int) -> list[int]:
     return [int(row.id) for row in rows]
 
 
-def _notice(cause: int, words: str, buttons: tuple[Button, ...] = ()) -> Outgoing:
+def _notice(
+    connection: Connection, conversation_id: int, cause: int, words: str, now: float
+) -> Outgoing:
+    """Return a fixed text to the person, kept in the history like all that was said to them."""
+    line = insert_id(
+        connection, history, conversation_id=conversation_id, role="bot", text=words, at=now
+    )
     return Outgoing(
-        kind="notice", text=words, buttons=buttons, cause_kind="case_event", cause_id=cause
+        kind="notice", text=words, cause_kind="case_event", cause_id=cause, history_id=line
     )
 
 

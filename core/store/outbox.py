@@ -224,8 +224,18 @@ def end(
     error: str,
     now: float,
 ) -> None:
-    """Stop trying, visibly: uncertain (may have arrived), failed (never will), held."""
+    """Stop trying, visibly: uncertain (may have arrived), failed (never will), held.
+
+    A thread that nobody knows of is as good as none: its case lives in the desk's chat itself.
+    """
     _set(connection, row_id, now, state=state, error=error)
+    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).one()
+    if row.kind == "thread":
+        connection.execute(
+            update(staff_thread)
+            .where(staff_thread.c.id == row.staff_thread_id)
+            .values(status="fallback")
+        )
 
 
 def no_thread(connection: Connection, row_id: int, error: str, now: float) -> None:
@@ -277,9 +287,15 @@ def _card_again(connection: Connection, thread_id: int, now: float) -> None:
 
 
 def unreachable(connection: Connection, row_id: int, now: float) -> int | None:
-    """The person cannot be reached: hold their posts. Returns their conversation."""
+    """The person cannot be reached: hold their posts. Returns their conversation.
+
+    Where it is the desk's own chat that shut us out, only this post is given up.
+    """
     row = connection.execute(select(outbox).where(outbox.c.id == row_id)).first()
     if row is None:
+        return None
+    if row.staff_thread_id is not None:
+        _set(connection, row_id, now, state="failed", error="the desk cannot be reached")
         return None
     connection.execute(
         update(outbox)

@@ -211,13 +211,16 @@ def finish(
     _person(connection, start, plan, now)
     lanes: list[Lane] = []
     case_id = start.case_id
+    for heard in plan.heard:
+        if heard.decision is not None:  # before the case, whose card shows it
+            _decide(connection, start, heard, case_id, now)
     changed = _case(connection, start, plan, desk, now)
     if changed is not None:
         case_id = changed.case_id
         lanes += changed.lanes
-    for heard in plan.heard:
-        if heard.decision is not None:
-            _decide(connection, start, heard, case_id, now)
+        connection.execute(
+            update(decision).where(decision.c.inbox_id.in_(ids)).values(case_id=case_id)
+        )
     answer_id, posts = _answer(connection, start, plan, ids, now)
     posts += _copies(connection, plan, case_id, lines)
     lanes += enqueue(connection, start.conversation_id, posts, now)
@@ -263,7 +266,7 @@ def _of_attachments(message: Message) -> str:
 
 
 def _person(connection: Connection, start: Start, plan: Plan, now: float) -> None:
-    values: dict[str, Any] = {"touched_at": now}
+    values: dict[str, Any] = {"touched_at": now, "unreachable": False}  # whoever writes is there
     if plan.past is not None:
         values |= {"past": dict(plan.past), "mood": plan.mood, "level": plan.level}
     if plan.lang:
@@ -417,23 +420,24 @@ def failed(connection: Connection, ids: Sequence[int], error: str, now: float) -
 
 def edit_line(
     connection: Connection, start: Start, message: Message, scores: Scores | None
-) -> bool:
-    """Put an edited text into the history line of the message it edits; False: not found."""
+) -> str | None:
+    """Put an edited text into its message's history line; return the old one, None: not found."""
     line = connection.execute(
-        select(history.c.id, history.c.text).where(
+        select(history.c.id, history.c.text, history.c.was).where(
             history.c.conversation_id == start.conversation_id,
             history.c.role == "user",
             history.c.message_id == message.message_id,
         )
     ).first()
     if line is None:
-        return False
+        return None
+    was = str(line.text if line.text != message.text else line.was)  # a second try reads the same
     connection.execute(
         update(history)
         .where(history.c.id == line.id)
-        .values(text=message.text, was=line.text, scores=scores_to_row(scores))
+        .values(text=message.text, was=was, scores=scores_to_row(scores))
     )
-    return True
+    return was
 
 
 def delete_line(connection: Connection, start: Start, message_id: str) -> None:

@@ -85,7 +85,11 @@ def case_view(connection: Connection, case_id: int) -> dict[str, Any]:
     ).one()
     cause = connection.execute(
         select(decision)
-        .where(decision.c.case_id == case_id)
+        .where(
+            decision.c.conversation_id == row.conversation_id,
+            # Of a case that is being opened in this very transaction: it has no case yet.
+            (decision.c.case_id == case_id) | (decision.c.case_id.is_(None) & decision.c.opened),
+        )
         .order_by(decision.c.opened.desc(), decision.c.id.desc())
     ).first()
     earlier = connection.execute(
@@ -128,7 +132,7 @@ def case_view(connection: Connection, case_id: int) -> dict[str, Any]:
 
 
 def moved_by(connection: Connection, conversation_id: int) -> list[dict[str, Any]]:
-    """Return the scored messages that pulled the mood down most, oldest first."""
+    """Return the messages that pulled the mood down most, oldest first; else the last one."""
     rows = connection.execute(
         select(history.c.id, history.c.text, history.c.scores)
         .where(history.c.conversation_id == conversation_id, history.c.role == "user")
@@ -136,7 +140,10 @@ def moved_by(connection: Connection, conversation_id: int) -> list[dict[str, Any
         .limit(TRACED)
     ).all()
     scored = [row for row in rows if row.scores]
-    worst = sorted(scored, key=lambda row: row.scores["intensity"] * row.scores["confidence"])
+    low = [row for row in scored if row.scores["p_negative"] > row.scores["p_positive"]]
+    worst = sorted(
+        low or scored[:1], key=lambda row: row.scores["intensity"] * row.scores["confidence"]
+    )
     return [
         {
             "text": row.text,

@@ -166,7 +166,7 @@ async def test_a_send_while_discord_is_down_was_not_made() -> None:
             heed = adapter(fake, Recorder(), api_base=dead)
             with pytest.raises(NotSent):
                 await heed.deliver(post(fake.channel), keep)
-            with pytest.raises(SetupError, match="cannot be reached"):
+            with pytest.raises(NotSent, match="cannot be reached"):
                 await heed.check()
 
 
@@ -189,7 +189,7 @@ async def test_check_names_the_wrong_token_and_the_missing_intent() -> None:
     async with DiscordFake() as fake:
         with pytest.raises(SetupError, match=r"discord\.token"):
             await adapter(fake, Recorder(), token="wrong").check()
-        with pytest.raises(SetupError, match="Message Content Intent"):
+        with pytest.raises(Refused, match="Message Content Intent"):
             await adapter(fake, Recorder(), mode="watch").check()
         await adapter(fake, Recorder()).check()
         fake.content_intent = True

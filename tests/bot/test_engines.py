@@ -113,7 +113,7 @@ def test_the_embedded_default_imports_no_model_library() -> None:
         "e.make_engine(s, e.make_book(s)); e.make_tagger(s); e.make_phrases(s);"
         "print([n for n in ('torch', 'transformers', 'httpx2') if n in sys.modules])"
     )
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(ROOT), "HOME": str(Path.cwd())},
         capture_output=True, text=True, timeout=60, check=True,

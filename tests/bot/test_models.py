@@ -33,7 +33,7 @@ def named(name: str) -> Settings:
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *more: None if name == "torch" else find(name)
+        importlib.util, "find_spec", lambda name: None if name == "torch" else find(name)
     )
 
 
@@ -132,7 +132,7 @@ def test_an_empty_machine_lists_how_to_get_a_model() -> None:
 def run(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}  # noqa: TID251
     env: dict[str, Any] = {**kept, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1", **more}
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603
         [sys.executable, "-m", "bot", *args],
         env=env, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

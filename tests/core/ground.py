@@ -173,7 +173,7 @@ class Ground:
         return self.do(outbox.claim, lane=lane, now=self.now)
 
     def sent(self, post: Post, message_id: str = "", thread: str = "") -> None:
-        receipt = Receipt(message_id=message_id or f"m{post.id}", thread=thread)
+        receipt = Receipt(message_id=message_id or post.message_id or f"m{post.id}", thread=thread)
         self.do(outbox.sent, row_id=post.id, receipt=receipt, now=self.now)
 
     def send_all(self, lane: Lane = ("person", 1), thread: str = "") -> list[Post]:

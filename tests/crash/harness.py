@@ -393,9 +393,11 @@ async def until(true: Callable[[], object], seconds: float) -> bool:
     return bool(true())
 
 
-async def run(zygote: Zygote, stage: Stage, folder: Path, case: Case) -> Outcome:
+async def run(
+    zygote: Zygote, stage: Stage, folder: Path, case: Case, talk: Talk | None = None
+) -> Outcome:
     """Play the scene under a case's kills, and judge."""
-    database, talk = Database(folder / "heed.db"), Talk()
+    database, talk = Database(folder / "heed.db"), talk or Talk()
     log = folder / "heed.log"
     command: dict[str, Any] = {
         "settings": {

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import POINTS, Case, TelegramStage, Zygote, run_all
+from tests.crash.harness import (
+    POINTS,
+    Case,
+    Database,
+    Line,
+    Talk,
+    TelegramStage,
+    Zygote,
+    judge,
+    run,
+    run_all,
+)
 
 CALLS = ("sendMessage", "editMessageText", "createForumTopic", "sendMessageDraft", "confirm")
 QUICK, EVERY = (1, 3), range(1, 8)
@@ -36,9 +47,34 @@ async def test_nothing_is_lost_or_said_twice_at_any_step(
 async def test_nothing_is_lost_or_said_twice_at_any_call(
     zygotes: list[Zygote], tmp_path: Path
 ) -> None:
-    outcome = await run_all(zygotes, TelegramStage, tmp_path, at_calls(QUICK))
+    outcome = await run_all(zygotes, TelegramStage, tmp_path, at_calls((1,)))
     assert outcome.violations == []
     assert outcome.killed >= len(CALLS) * 2
+
+
+async def test_the_judge_sees_what_is_wrong(zygotes: list[Zygote], tmp_path: Path) -> None:
+    """A matrix without violations says something only if its judge can find one."""
+    case = Case(kills=0)
+    talk = Talk()
+    async with TelegramStage() as stage:
+        outcome = await run(zygotes[0], stage, tmp_path, case, talk)
+        assert outcome.violations == []
+        assert not any(line.text == "…" for line in stage.lines(stage.chat("ann")))
+        database = Database(tmp_path / "heed.db")
+        first, second = stage.lines(stage.chat("ann"))[:2]
+        ann = stage.chats[stage.ids["ann"]]
+
+        ann.messages[999] = ann.messages[int(first.id)] | {"message_id": 999}
+        again = judge(stage, database, talk, case)
+        assert any("was answered 2 times" in one for one in again.twice)
+        assert any("no row explains" in one for one in again.twice)
+        assert again.reordered
+
+        del ann.messages[999], ann.messages[int(second.id)]
+        gone = judge(stage, database, talk, case)
+        assert any("nobody sees" in one for one in gone.lost)
+        assert gone.unanswered
+        assert Line(first.id, first.text) in stage.lines(stage.chat("ann"))
 
 
 @pytest.mark.proof

@@ -24,6 +24,12 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+import anyio._backends._asyncio
+import h11
+import httpcore
+import uvicorn.lifespan.off
+import uvicorn.protocols.http.auto
+
 import adapters.discord
 import adapters.telegram
 import adapters.telegram.pace as telegram_pace
@@ -34,10 +40,12 @@ import core.delivery
 from bot import logs
 from bot.settings import Settings
 from core.engine.embedded.phrasebook import PhraseWriter
+from core.engine.embedded.table import Table
 from core.engine.ports import ReplyRequest
 from core.engine.scripted import ScriptedEngine
 
 IMPORTED = (adapters.discord, adapters.telegram, adapters.web, core.commands, core.delivery)
+LATER = (anyio, h11, httpcore, uvicorn)  # imported on first use, once for all here
 NUMBER = re.compile(r"k\d\d\d?")
 LENGTH = 6  # sentences of an echo
 
@@ -74,7 +82,8 @@ def read_ahead() -> None:
         import certifi
 
         ssl.create_default_context(cafile=certifi.where())
-    phrases = PhraseWriter()
+    phrases, table = PhraseWriter(), Table.load()
+    Table.load = lambda *_args: table
     bot.app.make_phrases = lambda _settings: phrases
 
 

@@ -91,6 +91,8 @@ class HubFake:
                     self._send(fake.status, b"{}")
                 elif path in (f"/api/models/{fake.name}", f"/api/models/{fake.name}/revision/main"):
                     self._send(200, json.dumps(fake.listing()).encode())
+                elif "/resolve/" in path and path.endswith(".safetensors"):  # as the real one does
+                    self._send(302, b"", {"Location": f"/cdn/{COMMIT}/{path.rpartition('/')[2]}"})
                 elif (name := path.rpartition("/")[2]) in fake.files and COMMIT in path:
                     self._file(name)
                 else:

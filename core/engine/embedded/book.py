@@ -21,12 +21,13 @@ from core.message import Level
 
 Kind = Literal["grave", "feeling", "matter", "info", "talk", "small"]
 WEIGHT: dict[Kind, float] = {
-    "grave": 10.0, "matter": 3.0, "info": 2.8, "feeling": 2.5, "talk": 2.0, "small": 2.0,
+    "grave": 10.0, "matter": 3.0, "info": 2.8, "feeling": 2.85, "talk": 2.0, "small": 2.0,
 }  # fmt: skip
 COVER: dict[Kind, float] = {
     "grave": 0.0, "matter": 0.0, "info": 0.15, "feeling": 0.08, "talk": 0.3, "small": 0.65,
 }  # fmt: skip
 ALIKE = 0.5
+TIE = 0.1  # how much of the text a pattern covers decides only between equals
 _SPACED = ("en", "es", "ru")  # words are told apart by spaces
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|isnt|arent|wasnt|dont|didnt|no longer|without|aint|не|нет|no)\s(?:\w+\s)?"
@@ -107,7 +108,7 @@ class Book:
         long = len(plain) > (280 if self.lang in _SPACED else 110)
         if long and (best is None or best.situation.kind not in ("grave", "matter")):
             rant = self.situations.get("story_rant")
-            return Match(situation=rant, score=2.6, likeness=0.0, whole=True) if rant else best
+            return Match(situation=rant, score=2.86, likeness=0.0, whole=True) if rant else best
         return best
 
     def _by_likeness(self, plain: str) -> Match | None:
@@ -204,12 +205,13 @@ def _by_pattern(situation: Situation, plain: str) -> Match | None:
         for found in pattern.finditer(plain):
             if not _denied(situation, pattern, found, plain):
                 longest = max(longest, len(found.group()))
-    least = max(COVER[situation.kind], 0.45 if situation.bright else 0.0)
+    usual = 0.1 if situation.weight else COVER[situation.kind]
+    least = max(usual, 0.35 if situation.bright else 0.0)
     cover = min(1.0, longest / size)
     if not longest or cover < least:
         return None
     weight = situation.weight or WEIGHT[situation.kind]
-    return Match(situation=situation, score=weight + cover, likeness=1.0, whole=cover >= 0.9)
+    return Match(situation=situation, score=weight + TIE * cover, likeness=1.0, whole=cover >= 0.9)
 
 
 def _denied(

@@ -136,7 +136,8 @@ def _class_line(
 def _strong(rows: Dev, tags: dict[str, list[Tagging]]) -> str:
     lines = [
         "\n### Strong: average precision",
-        "\n| language | rows | strong | AP by `strong` | AP by P(negative) |\n|---|---|---|---|---|",
+        "\n| language | rows | strong | AP by `strong` | AP by P(negative) |",
+        "|---|---|---|---|---|",
     ]
     for lang in ("en", "zh"):
         pairs = [

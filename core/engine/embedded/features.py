@@ -60,10 +60,78 @@ _TOKEN = re.compile(
 )
 _CAPS = re.compile(r"\b[A-Z]{3,}\b")
 _NOT = frozenset(
-    ["not", "no", "never", "none", "nobody", "nothing", "neither", "nor", "without", "cannot", "cant", "dont", "doesnt", "didnt", "isnt", "wasnt", "arent", "werent", "wont", "wouldnt", "couldnt", "shouldnt", "hasnt", "havent", "hadnt", "aint", "hardly", "barely", "scarcely", "nunca", "nadie", "nada", "sin", "tampoco", "jamás", "ningún", "ninguna", "не", "ни", "нет", "нельзя", "никогда", "никто", "ничего", "без", "nicht", "kein", "keine", "keinen", "nie", "niemand", "nichts", "pas", "jamais", "aucun", "rien", "não", "nem", "nunca", "non", "mai", "nessuno", "nie", "bez", "değil"]
+    [
+        "not",
+        "no",
+        "never",
+        "none",
+        "nobody",
+        "nothing",
+        "neither",
+        "nor",
+        "without",
+        "cannot",
+        "cant",
+        "dont",
+        "doesnt",
+        "didnt",
+        "isnt",
+        "wasnt",
+        "arent",
+        "werent",
+        "wont",
+        "wouldnt",
+        "couldnt",
+        "shouldnt",
+        "hasnt",
+        "havent",
+        "hadnt",
+        "aint",
+        "hardly",
+        "barely",
+        "scarcely",
+        "nunca",
+        "nadie",
+        "nada",
+        "sin",
+        "tampoco",
+        "jamás",
+        "ningún",
+        "ninguna",
+        "не",
+        "ни",
+        "нет",
+        "нельзя",
+        "никогда",
+        "никто",
+        "ничего",
+        "без",
+        "nicht",
+        "kein",
+        "keine",
+        "keinen",
+        "nie",
+        "niemand",
+        "nichts",
+        "pas",
+        "jamais",
+        "aucun",
+        "rien",
+        "não",
+        "nem",
+        "nunca",
+        "non",
+        "mai",
+        "nessuno",
+        "nie",
+        "bez",
+        "değil",
+    ]
 )
 _HAN_NOT = re.compile(r"[不没別别无未]")
-_STOP = frozenset(["but", "however", "though", "although", "yet", "pero", "но", "aber", "mais", "ma", "mas"])
+_STOP = frozenset(
+    ["but", "however", "though", "although", "yet", "pero", "но", "aber", "mais", "ma", "mas"]
+)
 _ENDS = frozenset(".,;:!?()[]\"'…。，！？；")
 _SCOPE = 4  # words a negation reaches
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -193,7 +261,7 @@ def _negates(token: str) -> bool:
 
 def _han_scope(run: str) -> Sequence[str]:
     """Name the character pairs that follow a Chinese negation within four characters."""
-    names = []
+    names: list[str] = []
     for found in _HAN_NOT.finditer(run):
         scope = run[found.end() : found.end() + 5]
         names.extend(f"n:{scope[i : i + 2]}" for i in range(len(scope) - 1))

@@ -238,7 +238,7 @@ class PhraseWriter:
                 source=f"phrase: {situation.name}",
                 likeness=match.likeness,
             )
-        return self._unsure(book, talk)
+        return self._unsure(request, book, talk)
 
     def _kept(self, book: Book, talk: _Talk, match: Match | None) -> _Choice | None:
         """Take what answers our own question as an answer, and do not ask again."""
@@ -254,9 +254,9 @@ class PhraseWriter:
         asks = text.rstrip().endswith(("?", "？"))
         if aside and not told and len(text) < 60 and re.search(_HAS_NOT[book.lang], text):
             frame = "kept_not"
-        elif told and not (elsewhere and not aside):
-            frame = "kept"
-        elif match is None and not asks and len(text) < 200:
+        elif (told and (aside or not elsewhere)) or (
+            match is None and not asks and len(text) < 200
+        ):
             frame = "kept"
         else:
             return None
@@ -268,9 +268,12 @@ class PhraseWriter:
         negative = request.scores is not None and request.scores.p_negative >= 0.5
         return match.situation.bright and negative and not match.whole
 
-    def _unsure(self, book: Book, talk: _Talk) -> _Choice:
+    def _unsure(self, request: ReplyRequest, book: Book, talk: _Talk) -> _Choice:
         asked = talk.texts[-1].rstrip().endswith(("?", "？", "吗", "么", "呢"))
-        name = "unsure_hard" if talk.heavy else "unsure_question" if asked else "unsure"
+        heard = request.scores
+        good = heard is not None and heard.p_positive >= 0.7 and not talk.heavy
+        name = "unsure_question" if asked else "unsure_good" if good else "unsure"
+        name = "unsure_hard" if talk.heavy else name
         return _Choice(texts=book.frame(name), source=f"phrase: {name}")
 
     def _pick(self, request: ReplyRequest, talk: _Talk, choice: _Choice) -> str:

@@ -45,7 +45,8 @@ def slots_of(hashes: NDArray[np.uint32], bits: int) -> NDArray[np.int64]:
 
 def sigmoid(x: Floats) -> Floats:
     """Return 1 / (1 + e**-x), also for large |x|."""
-    return (0.5 * (1.0 + np.tanh(0.5 * x))).astype(np.float32)
+    half: Floats = np.tanh(np.float32(0.5) * x).astype(np.float32)
+    return np.float32(0.5) * (np.float32(1.0) + half)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +69,9 @@ class Weights:
     def write(self) -> bytes:
         """Return the file: the same bytes for the same weights."""
         out = BytesIO()
-        meta = json.dumps({"format": FORMAT, "columns": COLUMNS, "thresholds": self.thresholds})
+        meta = json.dumps(
+            {"format": FORMAT, "columns": COLUMNS, "thresholds": dict(self.thresholds)}
+        )
         np.savez_compressed(
             out,
             matrix=np.ascontiguousarray(self.matrix.T),
@@ -191,7 +194,10 @@ class Table:
                 probs=dict(zip(CLASSES, map(float, classes[i]), strict=True)),
                 doubt=doubt,
                 intensity=float(np.clip(signed[i], -1.0, 1.0)),
-                **{head: float(heads[i, j]) for j, head in enumerate(HEADS)},
+                strong=float(heads[i, 0]),
+                wants_human=float(heads[i, 1]),
+                threat_to_leave=float(heads[i, 2]),
+                crisis=float(heads[i, 3]),
             )
             for i, doubt in enumerate(doubts)
         ]

@@ -82,8 +82,9 @@ def raw(table: Table, rows: Sequence[Row]) -> Floats:
 
 def softmax(logits: Floats) -> NDArray[np.float64]:
     """Return class probabilities of (rows, 3)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers: measure.Array = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+    total: measure.Array = powers.sum(axis=1, keepdims=True)
+    return powers / total
 
 
 def least(loss: Callable[[float], float]) -> float:

@@ -35,7 +35,9 @@ def test_a_language_is_recognised_by_script_and_small_words(text: str, expected:
     assert language(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "   ", "🎉🎉", "12345", "!!!", "\0", "\ud800", "https://a.b/c"])
+@pytest.mark.parametrize(
+    "text", ["", "   ", "🎉🎉", "12345", "!!!", "\0", "\ud800", "https://a.b/c"]
+)
 def test_a_text_that_says_no_language_is_und(text: str) -> None:
     assert language(text) == "und"
 
