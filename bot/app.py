@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from bot import database
+from bot import database, models
 from bot.engines import make_book, make_engine, make_phrases
 from bot.replay import policies
 from bot.room import Room
@@ -26,9 +27,9 @@ from bot.settings import Settings, StaffPlace
 from core.commands import Commands
 from core.delivery import Delivery
 from core.engine.embedded.table import Table, TableTagger
-from core.engine.mind import Mind
+from core.engine.mind import Engine, Mind
 from core.engine.ports import Limits
-from core.errors import DeliveryError, EngineError, SetupError
+from core.errors import DeliveryError, EngineError, PromptError, SetupError
 from core.handoff import DeskPolicy, Handoff
 from core.hearing import Ear
 from core.lanes import Lanes
@@ -45,6 +46,7 @@ from core.turn import Rooms, Walk
 
 log = structlog.get_logger(__name__)
 
+RETRY = 20.0  # seconds between two tries to reach a model that was away at the start
 SWEEP = 20.0  # seconds between two looks at every unfinished row
 QUIET = 10.0  # seconds a row must have been left alone before the sweep rings its lane
 DISCORD_BOT = "main"
@@ -100,6 +102,8 @@ class App:
             score_days=settings.privacy.score_days,
         )
         self.turns: Lanes[int] = Lanes("turn", self.walk.work)
+        self.chosen = ("embedded", "")  # the model that will speak, and why
+        self.choose()
         self._kept: set[asyncio.Task[None]] = set()
         self.problem = ""  # why the configured model cannot speak
         self.progress: float | None = None  # of a download, 0..1
@@ -230,28 +234,64 @@ class App:
 
     # --- the model --------------------------------------------------------------------------
 
+    def choose(self) -> None:
+        """Resolve `model.name` anew. A name that cannot be resolved ends the start, later."""
+        with suppress(SetupError):
+            self.chosen = models.chosen(self.settings)
+
     async def load_model(self) -> None:
-        """Load the configured model; the phrase book and the table speak until it is ready."""
+        """Load the configured model; only the table hears until it is ready.
+
+        Raises SetupError when a model that the operator has named cannot be used. A server that
+        is away is asked again and again; the table stands in for it meanwhile.
+        """
+        named = self.settings.model.name not in ("auto", "embedded")
         try:
-            engine = make_engine(self.settings, self.book, allow_demo=len(self._platforms()) == 0)
-        except SetupError as error:
+            await self._load(self.settings, patient=named)
+        except (SetupError, PromptError) as error:
             self._model_problem(error)
-            raise
+            if named:
+                raise
+
+    async def use_model(self, name: str) -> None:
+        """Load a model that has just been fetched, and let it speak from the next turn on."""
+        chosen = self.settings.model.model_copy(update={"name": name})
+        try:
+            await self._load(self.settings.model_copy(update={"model": chosen}))
+        except (SetupError, PromptError, EngineError) as error:
+            self._model_problem(error)
+
+    async def _load(self, settings: Settings, *, patient: bool = False) -> None:
+        """Warm the model of `settings` up and swap it in; `patient` with one that is away."""
+        engine = make_engine(settings, self.book, allow_demo=len(self._platforms()) == 0)
         if engine is None:
             return
-        self.mind.loading = True
+        self.mind.loading = self.mind.engine is None
         self.tell_engine()
         try:
             await engine.warm_up()
-        except (SetupError, EngineError) as error:
+            self.problem = ""
+        except BaseException as error:
+            if not (patient and isinstance(error, EngineError)):
+                await engine.close()
+                raise
             self._model_problem(error)
-            await engine.close()
-            return
         finally:
             self.mind.loading = False
         await self.mind.swap(engine)
-        self.problem = ""
+        await self._reach(engine)
         self.tell_engine()
+
+    async def _reach(self, engine: Engine) -> None:
+        """Warm an engine that is away up again and again, until another takes its place."""
+        waits = chain((1.0, 2.0, 5.0, 10.0), repeat(RETRY))
+        while self.problem and self.mind.engine is engine:
+            await asyncio.sleep(next(waits))
+            try:
+                await engine.warm_up()
+                self.problem = ""
+            except EngineError as error:
+                self.problem = str(error)
 
     def _model_problem(self, error: Exception) -> None:
         self.problem = str(error)
@@ -442,7 +482,7 @@ def _raise_first(running: asyncio.Task[None]) -> None:
     """Raise the sentence for the operator out of a group of errors, or whatever ended it."""
     error = running.exception()
     for found in _leaves(error):
-        if isinstance(found, SetupError):
+        if isinstance(found, SetupError | PromptError):
             raise found
     if error is not None:
         raise error

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bot import models
-from core.errors import HeedError, StoreError
+from core.errors import HeedError, SetupError, StoreError
 from core.handoff import Action
 from core.message import Arrival, ConversationKey
 from core.ports import Board, Event, StaffVerb
@@ -89,8 +89,13 @@ class Room:
     def engine(self) -> dict[str, Any]:
         """See core.ports.Desk; `words` says in one line who is speaking and why."""
         app = self._app
-        name, why = models.chosen(app.settings)
         embedded = app.mind.engine is None
+        try:
+            name, why = models.chosen(app.settings)
+        except SetupError as error:  # its folder has gone since the start
+            name, why = app.settings.model.name, str(error)
+        if not embedded:
+            name, why = app.mind.name, "fetched just now" if name == "embedded" else why
         return {
             "name": app.mind.name,
             "ready": app.mind.ready and not app.mind.loading,
@@ -125,7 +130,7 @@ class Room:
             app.progress = None
         app.tell_engine()
         if not app.problem:
-            await app.load_model()
+            await app.use_model(name)
 
     def platforms(self) -> list[dict[str, str]]:
         """See core.ports.Desk."""

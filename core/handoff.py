@@ -19,6 +19,7 @@ from core.ports import Clock, StaffVerb as Verb
 from core.split import split
 from core.store import Connection, Store, desk, turns, views
 from core.store.desk import Card, Change, Changed
+from core.store.outbox import Lane
 from core.texts import Texts
 
 CODES: Mapping[str, Verb] = {
@@ -41,6 +42,7 @@ COMMANDS: Mapping[str, Verb] = {
 _BUTTON = re.compile(r"h:([0-9a-z]{1,12}):([a-z]{2}):([0-9a-z]{1,12})")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
+COPY = TextLimit(size=1900)  # fits a post on every platform
 REOPEN = 24 * 3600.0  # seconds after Resolve in which a new message reopens the case
 
 
@@ -63,6 +65,7 @@ class Action:
     text: str = ""
     version: int | None = None
     confirm: bool = False
+    unseen: bool = False  # said where the case's thread does not show it: staff get a copy there
 
 
 class Handoff:
@@ -103,7 +106,7 @@ class Handoff:
         place = self.facts()
         now = self._clock()
         changed = await self._store.write(
-            lambda connection: self._apply(connection, action, place, now)
+            lambda connection: self._apply(connection, replace(action, unseen=True), place, now)
         )
         self._changed(changed)
         return changed
@@ -117,9 +120,11 @@ class Handoff:
         if action.verb == "note":
             if not action.text.strip():
                 raise DeskError("A note needs some text.")
-            return desk.note(connection, action.case_id, action.who, action.text, now)
+            kept = desk.note(connection, action.case_id, action.who, action.text, now)
+            return replace(kept, lanes=(*kept.lanes, *self._copy(connection, action, now)))
         if action.verb == "reply":
-            return self._reply(connection, action, view, place, now)
+            said = self._reply(connection, action, view, place, now)
+            return replace(said, lanes=(*said.lanes, *self._copy(connection, action, now)))
         change = self._change(connection, action, view, now)
         return desk.move(connection, action.case_id, place, now, change=change)
 
@@ -151,12 +156,25 @@ class Handoff:
             platform=home["platform"], bot=home["bot"], chat=home["chat"], thread=home["thread"]
         )
         parts = split(action.text, self._limit(person))
-        said = desk.staff_said(connection, action.case_id, action.who, parts, now)
+        said = desk.staff_said(
+            connection, action.case_id, action.who, parts, now, whole=action.text
+        )
         lanes = said.lanes if claimed is None else (*claimed.lanes, *said.lanes)
         if view["unreachable"]:  # the answer is held: nobody must wait for what it does
             told = desk.tell_staff(connection, action.case_id, self._held(view), now, what="held")
             lanes = (*lanes, *told.lanes)
         return replace(claimed or said, lanes=lanes)
+
+    def _copy(self, connection: Connection, action: Action, now: float) -> tuple[Lane, ...]:
+        """Show the case's thread what was said elsewhere; what was written there stands there."""
+        if not action.unseen:
+            return ()
+        mark = "// " if action.verb == "note" else ""
+        told = [
+            desk.tell_staff(connection, action.case_id, part, now, what="copied")
+            for part in split(f"{mark}{action.who}: {action.text}", COPY)
+        ]
+        return tuple(lane for changed in told for lane in changed.lanes)
 
     def _held(self, view: Mapping[str, Any]) -> str:
         reason = "they blocked the bot or left"
@@ -278,6 +296,8 @@ class Handoff:
         if message.kind == "pressed":
             return _pressed(message.data, who)
         case_id = desk.case_at(connection, message.key.place, message.reply_to)
+        if case_id is None and message.kind == "command":
+            case_id = desk.case_of(connection, message.key.place, who)
         if case_id is None or message.kind not in ("said", "command"):
             return None
         if message.kind == "command":
@@ -388,7 +408,9 @@ def _commanded(message: Message, case_id: int, who: str) -> Action | DeskError:
     if verb is None:
         known = " ".join(f"/{name}" for name in COMMANDS)
         return DeskError(f"/{message.command} was not sent to anybody. Known here: {known}")
-    return Action(case_id=case_id, verb=verb, who=who, text=message.argument)
+    # A slash command's words are seen by whoever typed them alone.
+    slash = message.key.platform == "discord"
+    return Action(case_id=case_id, verb=verb, who=who, text=message.argument, unseen=slash)
 
 
 def _peak(view: Mapping[str, Any]) -> float:

@@ -12,7 +12,16 @@ from typing import Any
 
 from core.engine.mind import Hearing, Mind
 from core.engine.ports import ReplyRequest
-from core.escalation import Decision, Judgement, Past, Policy, judge, past_from_row, trace_rows
+from core.escalation import (
+    Decision,
+    Judgement,
+    Past,
+    Policy,
+    RuleResult,
+    judge,
+    past_from_row,
+    trace_rows,
+)
 from core.message import Message, Scores
 from core.mood import MoodPolicy
 from core.ports import Clock
@@ -61,7 +70,7 @@ class Ear:
             if text.strip() and row.message.scored and not command:
                 hearing = await self._listen(start, row)
                 scores = await self.sentiment.hear(text, hearing.tagging, stand_in=hearing.stand_in)
-                failures = past.engine_failures + 1 if hearing.stand_in else 0
+                failures = past.engine_failures + bool(hearing.problem)
                 past = replace(past, engine_failures=failures)
             judged = self._judge(start, past, row, scores, command=command)
             past = judged.past
@@ -90,8 +99,31 @@ class Ear:
             return await mind.tag(row.message.text)
         if not mind.has_room() and await self._alarming(start):
             return Hearing(tagging=None, stand_in=True)  # an alarm never waits behind replies
-        await mind.room()
         return await mind.tag_and_start(self.request(start))
+
+    def failed(self, verdict: Verdict) -> Verdict:
+        """Count a reply that the engine could not write; the second in a row opens a case."""
+        failures = verdict.past.engine_failures + 1
+        past = replace(verdict.past, engine_failures=failures)
+        if failures < self.policy.engine_failures or "failure" in self.policy.off:
+            return replace(verdict, past=past)
+        found = RuleResult(
+            rule="failure",
+            value=float(failures),
+            threshold=float(self.policy.engine_failures),
+            fired=True,
+            note=f"engine failed {failures} times",
+        )
+        before = verdict.decision.trace
+        trace = tuple(found if one.rule == found.rule else one for one in before)
+        decision = replace(
+            verdict.decision, open=True, rule=found.rule, line=found.note, trace=trace
+        )
+        *others, last = verdict.heard
+        told = {"rule": decision.rule, "why": decision.line, "opened": True}
+        told["trace"] = trace_rows(decision)
+        last = replace(last, decision={**(last.decision or {}), **told})
+        return replace(verdict, past=past, decision=decision, heard=(*others, last))
 
     async def _alarming(self, start: Start) -> bool:
         """Ask the table alone whether this may not wait for a free writer."""

@@ -141,8 +141,8 @@ class Planner:
             buttons=() if calm else (offer,),
         )
         past = verdict.past
-        if written.failed:
-            past = replace(past, engine_failures=past.engine_failures + 1)
+        if not written.failed:
+            past = replace(past, engine_failures=0)
         made = {**(verdict.heard[-1].made or {}), "reply": dict(started.made)}
         if written.problem:
             made["fallback"] = written.problem

@@ -103,7 +103,7 @@ async def write(  # noqa: PLR0913 - the walk's one call, all by name
         async for piece in writer.continue_reply(started, limits, level):
             text += piece
             ready = text if live else complete(text)
-            if len(ready) <= len(shown) or fault(ready, secret=secret):
+            if len(ready) <= len(shown) or (not live and fault(ready, secret=secret)):
                 continue
             shown = ready
             if not await show(shown):

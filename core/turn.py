@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ import structlog
 
 from core import reply
 from core.engine.mind import Mind, with_scores
-from core.engine.ports import Limits, Started
+from core.engine.ports import Limits, Started, Writer
 from core.handoff import Handoff
 from core.hearing import Ear, Verdict, tag_data
 from core.message import Arrival, ConversationKey, Message, Place, TextLimit
@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 LATE = 600.0  # seconds; an older backlog is taken in and shown to staff, not answered by a model
 RESTARTS = 2  # times a new message may restart a reply of which nothing was shown
 TYPING = 4.0  # seconds between typing signs
+GRACE = 5.0  # seconds an engine may be over its own time before it counts as hung
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,15 +163,15 @@ class Walk:
         rooms.probe("model start")
         verdict = await self.hear(start)
         rooms.probe("model end")
-        started = verdict.hearing.started
         plan = rooms.planner.silent(start, verdict)
         if plan is None and _late(start):
             plan = rooms.planner.late(start, verdict)
         if plan is None:
             await self._reply(start, verdict, running)
             return
-        if started is not None:
-            await rooms.mind.writer_of(started).cancel(started)
+        hearing = verdict.hearing
+        if hearing.started is not None and hearing.writer is not None:
+            await _take_back(hearing.writer, hearing.started)
         await self.finish(start, plan)
 
     async def hear(self, start: Start, *, command: bool = False) -> Verdict:
@@ -182,62 +183,70 @@ class Walk:
         return await self.rooms.ear.hear(start, tell, command=command)
 
     async def _reply(self, start: Start, verdict: Verdict, running: Running) -> None:
-        rooms = self.rooms
-        started = verdict.hearing.started
-        if started is None and verdict.hearing.stand_in:
+        rooms, hearing = self.rooms, verdict.hearing
+        started, writer = hearing.started, hearing.writer
+        if started is None and hearing.stand_in:
             await self.finish(start, rooms.planner.apology(verdict))
             return
-        if started is None:
+        if started is None or writer is None:
             request = with_scores(
                 rooms.ear.request(start),
                 scores=verdict.scores,
                 level=verdict.past.mood.level,
                 lang=verdict.lang,
             )
-            started = await rooms.mind.start(request)
-        written = await self._write(start, verdict, started, running)
-        writer = rooms.mind.writer_of(started)
+            started, writer = await rooms.mind.start(request), rooms.mind.phrases
+        written = await self._write(start, verdict, writer, started, running)
         if written is None or written.stopped:
             self._restarts[start.conversation_id] = running.restarts + 1
-            await writer.settle(started, kept=False)
+            await _take_back(writer, started)
             return
-        limit = self._limit(start)
-        plan = rooms.planner.answer(start, verdict, started, written, limit)
+        plan: Plan | None = None
+        if written.failed:
+            verdict = rooms.ear.failed(verdict)
+            plan = rooms.planner.silent(start, verdict)  # the second failure brings a person
+        if plan is None:
+            plan = rooms.planner.answer(start, verdict, started, written, self._limit(start))
         finished = await self.finish(start, plan)
-        kept = finished is not None and not written.problem
-        await writer.settle(started, kept=kept)
+        if finished is None or written.problem:
+            await _take_back(writer, started)
+        else:
+            await writer.settle(started, kept=True)
 
     async def _write(
-        self, start: Start, verdict: Verdict, started: Started, running: Running
+        self, start: Start, verdict: Verdict, writer: Writer, started: Started, running: Running
     ) -> reply.Written | None:
         """Write the reply, unless something happens that matters more; then None."""
         rooms = self.rooms
-        writer = rooms.mind.writer_of(started)
         live = writer is rooms.mind.phrases
+        fallback = rooms.texts.say("fallback", verdict.lang)
         writing = asyncio.create_task(
             reply.write(
                 writer,
                 started,
                 limits=rooms.limits,
                 level=verdict.past.mood.level,
-                fallback=rooms.texts.say("fallback", verdict.lang),
+                fallback=fallback,
                 secret=rooms.secret(),
                 show=partial(self._show, start, running, live=live),
                 live=live,
             )
         )
         bell = asyncio.create_task(running.bell.wait())
+        patience = rooms.limits.seconds + GRACE
         try:
-            await asyncio.wait({writing, bell}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {writing, bell}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
             if writing.done():
                 return writing.result()
-            return None
+            if bell.done():
+                return None
+            return reply.Written(text=fallback, problem="the engine hangs", failed=True)
         finally:
             bell.cancel()
-            if not writing.done():
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
-                await writer.cancel(started)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
 
     async def _show(self, start: Start, running: Running, text: str, *, live: bool) -> bool:
         """Show the guarded text so far, under an outbox row that a claim can withdraw."""
@@ -359,6 +368,13 @@ class Walk:
 
     def _tell(self, start: Start, inbox_id: int, kind: EventKind, data: Mapping[str, Any]) -> None:
         self.rooms.board.tell(Event(kind=kind, key=start.key, data=data, inbox=inbox_id))
+
+
+async def _take_back(writer: Writer, started: Started) -> None:
+    """Cancel a reply; an engine that hangs is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GRACE):
+            await writer.cancel(started)
 
 
 def _late(start: Start) -> bool:

@@ -7,11 +7,12 @@ stands in whenever the model is loading, fails, or takes too long: an alarm neve
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from core.engine.ports import Capacity, Joint, ReplyRequest, Started, Tagger, Writer
-from core.errors import EngineError, EngineNotReady
+from core.errors import EngineBusy, EngineError, EngineNotReady, PromptError
 from core.message import ConversationKey, Tagging
 
 
@@ -31,6 +32,7 @@ class Hearing:
     tagging: Tagging | None
     stand_in: bool = False
     started: Started | None = None
+    writer: Writer | None = None  # who began `started`; stays so when another engine is swapped in
     problem: str = ""
 
 
@@ -44,6 +46,7 @@ class Mind:
         self.engine = engine
         self.seconds = seconds  # how long one call may take before the table stands in
         self.loading = False  # a model is being loaded: replies wait for it, alarms do not
+        self._starting = 0  # replies that were given room and hold no slot of the engine yet
 
     @property
     def name(self) -> str:
@@ -56,14 +59,21 @@ class Mind:
         return self.engine is None or self.engine.ready
 
     async def swap(self, engine: Engine | None) -> None:
-        """Let another engine speak from the next turn on; the old one ends its threads."""
+        """Let another engine speak from the next turn on; the old one ends what it has begun."""
         old, self.engine = self.engine, engine
-        if old is not None:
-            await old.close()
+        if old is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.seconds if engine is not None else 0):
+                while old.ready and old.capacity().running:  # noqa: ASYNC110 - see room
+                    await asyncio.sleep(0.05)
+        await old.close()
 
     def has_room(self) -> bool:
-        """Whether a reply could start now."""
-        return not self.loading and self._writer().capacity().free > 0
+        """Whether a reply could start now. Nobody waits for an engine that is not ready."""
+        if self.loading:
+            return False
+        return not self.ready or self._writer().capacity().free > self._starting
 
     async def room(self) -> None:
         """Wait until a reply may start. The turn waits on disk too, in the inbox."""
@@ -83,53 +93,61 @@ class Mind:
             self._insist(engine)
             async with asyncio.timeout(self.seconds):
                 [tagging] = await engine.tag_many([text])
-        except (EngineError, TimeoutError) as error:
+        except (EngineError, PromptError, TimeoutError) as error:
             return Hearing(tagging=None, stand_in=True, problem=_words(error))
         return Hearing(tagging=tagging)
 
     async def tag_and_start(self, request: ReplyRequest) -> Hearing:
-        """Tag the last message and start the reply to it, in one forward where the model can.
+        """Wait for room, tag the last message and start the reply to it.
 
-        Without a model nothing is started here: the phrase book needs the scores first.
+        In one forward where the model can. Without a model nothing is started here: the phrase
+        book needs the scores first.
         """
-        engine = self.engine
-        if engine is None:
-            return Hearing(tagging=None)
+        await self.room()
+        self._starting += 1
         try:
+            engine = self.engine
+            if engine is None:
+                return Hearing(tagging=None)
             self._insist(engine)
             async with asyncio.timeout(self.seconds):
-                if isinstance(engine, Joint):
-                    tagging, started = await engine.tag_and_start(request)
-                else:
-                    [tagging] = await engine.tag_many([request.messages[-1]])
-                    started = await engine.start(request)
-        except (EngineError, TimeoutError) as error:
+                tagging, started = await _begin(engine, request)
+        except (EngineError, PromptError, TimeoutError) as error:
             return Hearing(tagging=None, stand_in=True, problem=_words(error))
-        return Hearing(tagging=tagging, started=started)
+        finally:
+            self._starting -= 1
+        return Hearing(tagging=tagging, started=started, writer=engine)
 
     async def start(self, request: ReplyRequest) -> Started:
         """Start the phrase book's reply to a message whose scores are known."""
         return await self.phrases.start(request)
 
-    def writer_of(self, started: Started) -> Writer:
-        """Return the writer that began a reply."""
-        engine = self.engine
-        if engine is not None and started.model == engine.name:
-            return engine
-        return self.phrases
-
     async def drop(self, key: ConversationKey) -> None:
         """Forget what is held in memory for a conversation."""
         await self.phrases.drop(key)
         if self.engine is not None:
-            await self.engine.drop(key)
+            with suppress(EngineError, TimeoutError):  # then it holds nothing, or nobody can ask it
+                async with asyncio.timeout(self.seconds):
+                    await self.engine.drop(key)
 
     def _writer(self) -> Writer:
         return self.phrases if self.engine is None else self.engine
 
     def _insist(self, engine: Engine) -> None:
         if not engine.ready:
-            raise EngineNotReady(f"{engine.name} is warming up")
+            raise EngineNotReady(f"{engine.name} is not ready")
+
+
+async def _begin(engine: Engine, request: ReplyRequest) -> tuple[Tagging, Started]:
+    """Tag and start, as soon as an engine that others use too has a slot."""
+    while True:
+        try:
+            if isinstance(engine, Joint):
+                return await engine.tag_and_start(request)
+            [tagging] = await engine.tag_many([request.messages[-1]])
+            return tagging, await engine.start(request)
+        except EngineBusy as busy:
+            await asyncio.sleep(busy.seconds)
 
 
 def _words(error: BaseException) -> str:

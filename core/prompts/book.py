@@ -7,12 +7,14 @@ says what to mend. Safe to ask from any thread.
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
 from core.errors import PromptError
 from core.prompts.files import ReplyPrompt, Task, read_reply, read_task
 
+_log = logging.getLogger(__name__)
 _PACKAGED = Path(__file__).parent
 _REPLY = "reply"
 
@@ -104,6 +106,7 @@ class PromptBook:
             self._good[name] = _parse(name, raw)
         except PromptError as fault:
             self._wrong[name] = str(fault)
+            _log.warning("%s; what stood there before stays in force", fault)
             if name not in self._good and packaged is not None and packaged != path:
                 self._good[name] = _parse(name, packaged.read_bytes())
         else:

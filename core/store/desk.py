@@ -239,8 +239,13 @@ def staff_said(
     who: str,
     text_parts: Sequence[str],
     now: float,
+    *,
+    whole: str | None = None,
 ) -> Changed:
-    """Queue a staff answer to the person and keep it in the history. Owner is human already."""
+    """Queue a staff answer to the person and keep it in the history. Owner is human already.
+
+    `whole` is the text before it was split, where the parts lost the blanks between them.
+    """
     row = connection.execute(select(case).where(case.c.id == case_id)).one()
     line = insert_id(
         connection,
@@ -249,7 +254,7 @@ def staff_said(
         case_id=case_id,
         role="staff",
         name=who,
-        text="".join(text_parts),
+        text="".join(text_parts) if whole is None else whole,
         at=now,
     )
     if row.first_reply_at is None:
@@ -342,6 +347,23 @@ def case_at(connection: Connection, place: Place, reply_to: str | None) -> int |
         )
     ).scalar()
     return None if by_reply is None else int(by_reply)
+
+
+def case_of(connection: Connection, place: Place, who: str) -> int | None:
+    """Return the only case that `who` holds in a chat without threads; None: none, or several."""
+    found = connection.execute(
+        select(case.c.id)
+        .join(staff_thread, staff_thread.c.case_id == case.c.id)
+        .where(
+            staff_thread.c.platform == place.platform,
+            staff_thread.c.bot == place.bot,
+            staff_thread.c.chat == place.chat,
+            staff_thread.c.thread == place.thread,
+            case.c.claimed_by == who,
+            case.c.state == "human",
+        )
+    ).all()
+    return int(found[0].id) if len(found) == 1 else None
 
 
 def is_card(connection: Connection, place: Place, message_id: str) -> bool:

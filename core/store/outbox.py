@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, delete, select, update
 
-from core.message import Button, Place, Post, PostKind, Receipt
-from core.store.rows import insert_once, new_nonce, place_of
+from core.message import Arrival, Author, Button, Message, Place, Post, PostKind, Receipt
+from core.store.intake import take_in
+from core.store.rows import insert_once, key_of, new_nonce, place_of
 from core.tables import conversation, history, outbox, pair, staff_thread
 
 Lane = tuple[Literal["person", "staff"], int]  # conversation id, or staff thread id
@@ -311,7 +312,31 @@ def unreachable(connection: Connection, row_id: int, now: float) -> int | None:
         .where(conversation.c.id == row.conversation_id)
         .values(unreachable=True)
     )
+    _gone(connection, row, now)
     return int(row.conversation_id)
+
+
+def _gone(connection: Connection, row: Any, now: float) -> None:  # noqa: ANN401 - an outbox row
+    """Take the refusal in like the event that some platforms send, so that staff are told."""
+    person = connection.execute(
+        select(conversation).where(conversation.c.id == row.conversation_id)
+    ).one()
+    if person.forgotten:
+        return
+    event = f"refused:{row.id}"
+    message = Message(
+        key=key_of(person),
+        message_id="",
+        author=Author(id=person.user, name=person.name),
+        sent_at=now,
+        kind="left",
+        private=bool(person.private),
+        event_id=event,
+    )
+    arrival = Arrival(
+        platform=person.platform, bot=person.bot, source_id=event, raw="", message=message
+    )
+    take_in(connection, [(arrival, "")], now)
 
 
 def _set(connection: Connection, row_id: int, now: float, **values: Any) -> None:  # noqa: ANN401

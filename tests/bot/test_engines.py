@@ -65,7 +65,8 @@ async def test_a_server_tags_and_writes() -> None:
         assert hearing.tagging is not None
         assert hearing.started is not None
         assert hearing.started.model == mind.name == MODEL
-        stream = mind.writer_of(hearing.started).continue_reply(hearing.started, Limits(), "calm")
+        assert hearing.writer is engine
+        stream = engine.continue_reply(hearing.started, Limits(), "calm")
         assert [piece async for piece in stream] == ["Hel", "lo ", "there."]
         await mind.swap(None)
 

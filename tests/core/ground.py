@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Connection, Table, select
@@ -83,13 +85,22 @@ def arrival(message: Message | None, *, raw: str = "{}", error: str = "") -> Arr
     )
 
 
+@cache
+def _empty() -> bytes:
+    """Return the file of a database without rows: made once, copied for every test."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "heed.db"
+        create_tables(f"sqlite:///{path}")
+        return path.read_bytes()
+
+
 class Ground:
     """One store, run inline, a clock that stands still, and a desk in a Telegram forum."""
 
     def __init__(self, path: Path, place: Place | None = DESK) -> None:
         self.url = f"sqlite:///{path}"
         if not path.exists():
-            create_tables(self.url)
+            path.write_bytes(_empty())
         self.store = Store(self.url, Inline)
         self.now = 2000.0
         self.place = place

@@ -147,7 +147,7 @@ async def test_a_claim_gives_the_word_to_a_human(ground: Ground) -> None:
     assert to_person(ground) == []
     [edit] = ground.send_all(STAFF)
     assert "With Ben" in edit.text
-    assert [button.label for button in edit.buttons][0] == "Release"
+    assert edit.buttons[0].label == "Release"
 
 
 async def test_of_two_who_press_claim_one_has_it(ground: Ground) -> None:
@@ -199,7 +199,8 @@ async def test_a_long_answer_is_split_for_the_persons_platform(ground: Ground) -
     parts = to_person(ground)
     assert len(parts) > 1
     assert all(len(part) <= 4096 for part in parts)
-    assert "".join(parts).split() == words.split()
+    assert " ".join(parts).split() == words.split()
+    assert ground.rows(history)[-1].text == words
 
 
 async def test_a_second_persons_answer_is_held_until_confirmed(ground: Ground) -> None:

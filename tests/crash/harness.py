@@ -119,7 +119,9 @@ class Zygote:
         return dict(json.loads(line))
 
     @asynccontextmanager
-    async def life(self, child: Child, command: dict[str, Any]) -> AsyncIterator[asyncio.Task[int]]:
+    async def life(
+        self, child: Child, command: dict[str, Any]
+    ) -> AsyncIterator[asyncio.Task[bool]]:
         """Let one Heed live; gives the task of its end. It is dead when this returns."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command) + "\n")
@@ -132,10 +134,11 @@ class Zygote:
             child.kill()
             await ended
 
-    async def _ended(self, child: Child) -> int:
-        status = (await asyncio.to_thread(self._hear))["ended"]
+    async def _ended(self, child: Child) -> bool:
+        """Wait for its end; True when it was killed."""
+        end = await asyncio.to_thread(self._hear)
         child.pid = 0
-        return status
+        return bool(end["killed"])
 
     def close(self) -> None:
         """End it, and with it whatever it started."""
@@ -433,8 +436,8 @@ async def run(
                     lambda: ended.done() or (talk.over and database.idle(talk.count)), TIME
                 )
                 if ended.done():
-                    killed += os.WIFSIGNALED(ended.result())
-                    if last or not os.WIFSIGNALED(ended.result()):
+                    killed += ended.result()
+                    if last or not ended.result():
                         break
                 elif idle:
                     break
@@ -474,7 +477,7 @@ async def run_all(
 
 
 async def _introduce(
-    stage: Stage, talk: Talk, database: Database, ended: asyncio.Task[int]
+    stage: Stage, talk: Talk, database: Database, ended: asyncio.Task[bool]
 ) -> None:
     """Make everybody known, which on some platforms takes a running bot."""
     await until(lambda: stage.taken() or ended.done(), TIME)
@@ -548,11 +551,12 @@ def _judge_disk(found: Outcome, database: Database, talk: Talk, case: Case) -> N
         found.lost.append(f"{case}: {decided} decisions for {talk.count} messages")
 
 
-def _judge_posts(
-    found: Outcome, stage: Stage, database: Database, case: Case
-) -> list[sqlite3.Row]:
+def _judge_posts(found: Outcome, stage: Stage, database: Database, case: Case) -> list[sqlite3.Row]:
     """Every line of the bot's is one row of the outbox; returns the rows that were flagged."""
-    rows = database.rows("select * from outbox order by id")
+    rows = database.rows(
+        "select o.*, c.name who from outbox o join conversation c on c.id = o.conversation_id "
+        "order by o.id"
+    )
     sent = [row for row in rows if row["state"] == "sent" and row["kind"] not in ("edit", "thread")]
     flags = [row for row in rows if row["state"] in ("uncertain", "failed", "held")]
     found.flagged = len(flags)
@@ -560,13 +564,15 @@ def _judge_posts(
     for row in flags:
         never = row["kind"] == "thread" or (not certain and row["kind"] not in ("reply", "edit"))
         if row["state"] != "uncertain" or not never:
-            found.unanswered.append(
-                f"{case}: {row['kind']} is {row['state']}: {row['error']}"
-            )
-    shown = [line for who in PEOPLE for line in stage.lines(stage.chat(who))]
-    _explain(found, shown, [r for r in sent if r["staff_thread_id"] is None], flags, case)
-    desk = [r for r in sent if r["staff_thread_id"] is not None]
+            found.unanswered.append(f"{case}: {row['kind']} is {row['state']}: {row['error']}")
+    desk = [row for row in sent if row["staff_thread_id"] is not None]
     _explain(found, stage.desk_lines(), desk, flags, case)
+    for who in PEOPLE:
+        own = [row for row in sent if row["staff_thread_id"] is None and row["who"] == who]
+        _explain(found, stage.lines(stage.chat(who)), own, flags, case)
+        places = [int(row["message_id"]) for row in own]
+        if places != sorted(places):
+            found.reordered.append(f"{case}: {who}'s posts left in the order {places}")
     cases = database.number("select count(*) from cases")
     doubtful = sum(row["kind"] == "thread" for row in flags)
     if stage.topics() > cases + doubtful:
@@ -584,10 +590,9 @@ def _explain(
     case: Case,
 ) -> None:
     """Match lines and rows one to one; a flagged row may have a line."""
-    known = Counter((row["conversation_id"], row["message_id"]) for row in sent)
-    for key, times in known.items():
+    for message_id, times in Counter(row["message_id"] for row in sent).items():
         if times > 1:
-            found.twice.append(f"{case}: {times} rows say they are message {key[1]}")
+            found.twice.append(f"{case}: {times} rows say they are message {message_id}")
     ids = {row["message_id"] for row in sent}
     perhaps = [row["text"] for row in flags]
     for line in lines:
@@ -630,17 +635,11 @@ def _judge_person(
         row = mine.get(number)
         if row is None or number in answers:
             continue
-        handed = row["case_id"] is not None or (row["reply"] == "withdrawn" and row["owner"] != "bot")
+        handed = row["case_id"] is not None or (
+            row["reply"] == "withdrawn" and row["owner"] != "bot"
+        )
         if not handed and row["first"] not in flagged:
             found.unanswered.append(f"{case}: {who}'s {number}: reply {row['reply']}")
-    rows = database.rows(
-        "select o.message_id from outbox o join conversation c on c.id = o.conversation_id "
-        "where o.staff_thread_id is null and o.state = 'sent' and o.kind != 'edit' "
-        f"and c.name = '{who}' order by o.id"  # noqa: S608
-    )
-    places = [int(row["message_id"]) for row in rows]
-    if places != sorted(places):
-        found.reordered.append(f"{case}: {who}'s posts left in the order {places}")
 
 
 def _turns(database: Database) -> dict[str, sqlite3.Row]:

@@ -16,7 +16,6 @@ from tests.crash.harness import (
 
 CALLS = (
     "POST /channels/*/messages",
-    "PATCH /channels/*/messages/*",
     "POST /channels/*/threads",
     "GET /channels/*/messages",
     "PUT /applications/*/commands",

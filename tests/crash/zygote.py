@@ -4,7 +4,7 @@ Commands come on stdin, one JSON object a line: `settings` (as Settings takes th
 file), and, if the child is to kill itself, `point` and `hit`: it does so when it comes past that
 point for the hit-th time. With `armed` false passing counts only after SIGUSR1. `engine` names who
 writes: "phrases", or "echo", which repeats the numbers of the messages it answers, with `pace`
-seconds a piece. Each start is answered by {"pid"}, each end by {"ended": wait status}.
+seconds a piece. Each start is answered by {"pid"}, each end by {"killed", "status"}.
 """
 
 from __future__ import annotations
@@ -160,10 +160,16 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     tell(ready=1)
+    pid = 0
     for line in sys.stdin:
+        if pid:
+            os.waitpid(pid, 0)
         pid = born(json.loads(line))
         tell(pid=pid)
-        tell(ended=os.waitpid(pid, 0)[1])
+        # The dead one keeps its number until the next is asked for: a late kill hits nobody else.
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        killed = end is not None and end.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+        tell(killed=int(killed), status=0 if end is None else end.si_status)
 
 
 if __name__ == "__main__":

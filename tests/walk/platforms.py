@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,9 @@ from sqlalchemy import Connection, Table, select
 from adapters.telegram import pace
 from bot import database
 from bot.app import App
+from bot.engines import make_phrases
 from bot.settings import Desk, Discord, Settings, Telegram
+from core.engine.embedded.phrasebook import PhraseWriter
 from core.message import ConversationKey
 from core.tables import case, decision, history, inbox, metadata
 from tests.fakes.discord import DiscordFake
@@ -232,12 +234,13 @@ async def heed_on(
     staff: Staff = "web",
     on: tuple[str, ...] = ("telegram",),
     forum: bool = True,
+    reads_all: bool = False,
     **sections: Any,
 ) -> AsyncIterator[Heed]:
     """Start a Heed on the platforms `on` (and that of its staff), and both fakes."""
     async with AsyncExitStack() as stack:
         telegram = await stack.enter_async_context(Town())
-        discord = await stack.enter_async_context(DiscordFake())
+        discord = await stack.enter_async_context(DiscordFake(content_intent=reads_all))
         telegram.group(DESK, title="Desk", forum=forum)
         settings = _settings(folder, telegram, discord, staff, {*on, staff}, sections)
         house = await stack.enter_async_context(_connected(settings))
@@ -294,10 +297,17 @@ def _up(heed: Heed) -> bool:
 
 
 def hurry(monkeypatch: Any) -> None:
-    """Let Telegram's pace be that of a test: the pace itself is tested with the adapter."""
+    """Let Telegram's pace be that of a test, and read the phrase book once for all tests."""
     monkeypatch.setattr(pace, "GROUP", 0.002)
     monkeypatch.setattr(pace, "PRIVATE", 0.002)
     monkeypatch.setattr(pace, "OVERALL", 0.001)
+    monkeypatch.setattr("bot.app.make_phrases", lambda _settings: phrases())
+
+
+@cache
+def phrases() -> PhraseWriter:
+    """Return the shipped phrase book, read once: it holds nothing between turns."""
+    return make_phrases(Settings())
 
 
 def words(count: int) -> str:

@@ -38,7 +38,6 @@ from tests.walk.platforms import (
     words,
 )
 
-
 WORST = "this is the worst service ever, I am furious, you are all useless"
 
 

@@ -27,6 +27,8 @@ COVER: dict[Kind, float] = {
     "grave": 0.0, "matter": 0.0, "info": 0.15, "feeling": 0.08, "talk": 0.3, "small": 0.65,
 }  # fmt: skip
 ALIKE = 0.5
+LIMIT = 1200  # signs of a message that are looked at; the rest is the middle of a long one
+NET = 1.9  # below it a pattern only names the field, and likeness goes before
 TIE = 0.1  # how much of the text a pattern covers decides only between equals
 _SPACED = ("en", "es", "ru")  # words are told apart by spaces
 _NEGATED = re.compile(
@@ -91,7 +93,7 @@ class Book:
         return max(found, key=lambda match: match.score, default=None)
 
     def _match(self, text: str) -> Match | None:
-        plain = normal(text)
+        plain = normal(text if len(text) <= LIMIT else f"{text[:900]} {text[-300:]}")
         if shape := _shape(plain):
             if situation := self.situations.get(shape):
                 return Match(situation=situation, score=2.0, likeness=1.0, whole=True)
@@ -103,8 +105,8 @@ class Book:
             return Match(situation=situation, score=score, likeness=1.0, whole=True)
         candidates = [match for s in self.situations.values() if (match := _by_pattern(s, plain))]
         best = max(candidates, key=lambda match: match.score, default=None)
-        if best is None:
-            best = self._by_likeness(plain)
+        if best is None or best.score < NET:
+            best = self._by_likeness(plain) or best
         long = len(plain) > (280 if self.lang in _SPACED else 110)
         if long and (best is None or best.situation.kind not in ("grave", "matter")):
             rant = self.situations.get("story_rant")

@@ -19,7 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from core.engine.embedded.answers import Answers, normal
-from core.engine.embedded.book import Book, Match, Situation
+from core.engine.embedded.book import NET, Book, Match, Situation
 from core.engine.embedded.language import language
 from core.engine.ports import Capacity, Limits, ReplyRequest, Started
 from core.errors import EngineBusy, SetupError
@@ -41,6 +41,10 @@ _ENGLISH_TOO = {
     "son",
     "once",
 }
+_SPANISH = re.compile(
+    r"[ñ¿¡áéíóú]|\b(?:el|la|los|las|una|que|mi|mis|en|es|con|por|para|hola|gracias|quiero|tengo|pero|"
+    r"muy|ayuda|cuenta|pedido|donde|como|estoy|eres|soy|buenos|buenas|puedo|está|del|al|te|lo)\b"
+)
 _ENGLISH = re.compile(
     r"\b(?:the|my|you|your|is|its|it|and|with|this|that|what|how|are|have|of|theres?|write|tell|get|"
     r"please|can|does|did|who|why|when|where|from|they|she|his|her|im|ive|dont|someone|want|need|"
@@ -230,6 +234,9 @@ class PhraseWriter:
                 return _Choice(texts=[text], source=source, likeness=likeness)
         if kept := self._kept(book, talk, match):
             return kept
+        heard = request.scores
+        if match and match.score < NET and heard is not None and heard.p_positive >= 0.6:
+            match = None  # the field is known, but nothing is wrong
         if match and not self._false_cheer(request, match):
             situation = match.situation
             level = "tense" if talk.heavy and situation.bright else talk.level
@@ -250,7 +257,9 @@ class PhraseWriter:
         told = bool(re.search(r"\d{3,}|#\w+", text))
         name = match.situation.name if match else ""
         aside = match is None or name in (topic.name, "number_only", "no", "forgot_question")
-        elsewhere = match is not None and match.situation.kind in ("grave", "matter")
+        net = match is not None and match.score < NET
+        aside = aside or net
+        elsewhere = match is not None and match.situation.kind in ("grave", "matter") and not net
         asks = text.rstrip().endswith(("?", "？"))
         if aside and not told and len(text) < 60 and re.search(_HAS_NOT[book.lang], text):
             frame = "kept_not"
@@ -313,6 +322,8 @@ def _language(request: ReplyRequest) -> str:
     found = language(request.messages[-1]) if request.messages else "und"
     found = language(text) if found == "und" else found
     few = len(text.split()) < 3
+    if found == "es" and told != "es" and not _SPANISH.search(text.lower()):
+        found = "en"
     if found in ("zh", "ru") or (found in LANGUAGES and not few):
         return found
     if found == "und" and re.search("[，。！？、～]", text):

@@ -25,6 +25,7 @@ from core.prompts import safe
 _MARK = "\ue000\ue001\ue002"  # `safe` takes these characters out of everything people write
 _NOTE = "\ue003\ue004\ue005"
 _OVERHEAD = 6  # tokens a template spends on one line of history
+_MANY = 16  # lines
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,11 +104,14 @@ class Chat:
         """Return the part of a history to show: lines from `since` on, if they fit into `room`.
 
         When they do not, the oldest go until half the room is free: one cold turn, then many warm
-        ones, where dropping one line each time would make every turn cold.
+        ones, where dropping one line each time would make every turn cold. The same where the
+        store itself gives no more than so many lines, and the first one shown is gone.
         """
         lines = [line for line in history if line.role != "marker" and line.at >= since]
         costs = [len(self.encode(self.plain(line.text))) + _OVERHEAD for line in lines]
         total, first = sum(costs), 0
+        if since >= 0 and len(lines) >= _MANY and lines[0].at > since:
+            room = min(room, total - 1)
         if total > room:
             while first < len(lines) and total > room // 2:
                 total -= costs[first]

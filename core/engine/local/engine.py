@@ -74,7 +74,7 @@ class LocalEngine:
     @property
     def ready(self) -> bool:
         """Whether the model is loaded, warm and at work."""
-        return self._worker is not None and self._thread.alive
+        return self._worker is not None and self._thread.alive and not self._thread.stuck
 
     @property
     def demo(self) -> bool:

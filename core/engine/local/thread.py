@@ -12,6 +12,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from core.errors import EngineFailed, EngineNotReady, HeedError
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _DEAD = "the engine's thread has ended: restart Heed"
+_STUCK = 60.0  # seconds in one piece of work: far more than any forward takes
 
 
 class _Job:
@@ -70,12 +72,19 @@ class EngineThread:
         self._jobs: set[_Job] = set()
         self._streams: set[Pieces] = set()
         self._thread = threading.Thread(target=self._run, name="heed-engine", daemon=True)
+        self._busy_since: float | None = None  # in one piece of work
         self.beat: Callable[[], bool] = lambda: False  # one step; True: there is more to say
 
     @property
     def alive(self) -> bool:
         """Whether work is still being done."""
         return self._state == "running"
+
+    @property
+    def stuck(self) -> bool:
+        """Whether one piece of work takes so long that nobody should wait for it."""
+        since = self._busy_since
+        return since is not None and time.monotonic() - since > _STUCK
 
     def start(self) -> None:
         """Begin; a second call does nothing."""
@@ -157,5 +166,8 @@ class EngineThread:
             else:
                 if work is None:
                     return
+                self._busy_since = time.monotonic()
                 work()
+            self._busy_since = time.monotonic()
             speaking = self.beat()
+            self._busy_since = None

@@ -272,7 +272,7 @@ MATTERS = [
     ("i think somebody else is using my account", {"hacked"}),
     ("the verification sms does not arrive", {"two_factor"}),
     ("game freezes on level 3", {"crash"}),
-    ("the search button doesn't do anything", {"bug", "unsure"}),
+    ("the search button doesn't do anything", {"bug", "any_technical"}),
     ("servers are lagging like crazy tonight", {"slow"}),
     ("why was I muted in the chat", {"ban_appeal"}),
     ("there is a scammer in my dms", {"scam", "report_user"}),

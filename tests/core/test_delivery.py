@@ -1,0 +1,260 @@
+"""Delivery: each outcome of a send has a path of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from core import delivery as module
+from core.delivery import Delivery
+from core.errors import (
+    DeliveryError,
+    NoThread,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    RetryAfter,
+    Unreachable,
+)
+from core.message import Post, Receipt, TextLimit
+from core.ports import Remember
+from core.store import outbox
+from core.tables import conversation, outbox as table, staff_thread
+from tests.core.ground import Ground, opened, said
+
+PERSON = ("person", 1)
+STAFF = ("staff", 1)
+
+
+@dataclass
+class Platform:
+    """The other side of the port: takes posts, or answers as it is told, once each."""
+
+    answers: list[Exception] = field(default_factory=list)
+    repeats: bool = False
+    placeholder: bool = False
+    got: list[Post] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+
+    platform = "telegram"
+    bot = "heed"
+    limit = TextLimit(size=4096)
+
+    async def deliver(self, post: Post, remember: Remember) -> Receipt:
+        self.got.append(post)
+        if self.placeholder and post.message_id is None:
+            await remember(f"placeholder {post.id}")
+        self.meanwhile()
+        if self.answers:
+            raise self.answers.pop(0)
+        thread = "31" if post.kind == "thread" else ""
+        return Receipt(message_id=post.message_id or f"m{post.id}", thread=thread)
+
+    def repeatable(self, _post: Post) -> bool:
+        return self.repeats
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    with opened(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def platform() -> Platform:
+    return Platform()
+
+
+@pytest.fixture
+def delivery(ground: Ground, platform: Platform) -> Delivery:
+    return Delivery(ground.store, {("telegram", "heed"): platform}, lambda: ground.now)
+
+
+def reply(ground: Ground, *numbers: int) -> None:
+    for number in numbers or (1,):
+        ground.take(said(number))
+        ground.answer(ground.begin(), f"answer {number}")
+
+
+def state(ground: Ground) -> str:
+    return ground.rows(table)[0].state
+
+
+async def test_a_post_is_sent_and_its_id_kept(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    reply(ground)
+    assert await delivery.work(PERSON) == 0.0
+    assert await delivery.work(PERSON) is None
+    assert [post.text for post in platform.got] == ["answer 1"]
+    row = ground.row(table)
+    assert (row.state, row.message_id) == ("sent", f"m{row.id}")
+
+
+@pytest.mark.parametrize(
+    ("error", "repeats", "outcome"),
+    [
+        (RetryAfter(7.0), False, ("queued", 7.0)),
+        (NotSent("refused before it went out"), False, ("queued", 1.0)),
+        (OutcomeUnknown("timed out"), True, ("queued", 1.0)),
+        (OutcomeUnknown("timed out"), False, ("uncertain", None)),
+        (Refused("bad markup"), True, ("failed", None)),
+        (NoThread("no topics here"), True, ("failed", None)),
+        (Unreachable("blocked"), True, ("held", None)),
+        (DeliveryError("something else"), True, ("uncertain", None)),
+        (KeyError("a fault of the adapter's own"), True, ("uncertain", None)),
+    ],
+)
+async def test_each_outcome_takes_its_own_path(
+    ground: Ground,
+    platform: Platform,
+    delivery: Delivery,
+    error: Exception,
+    repeats: bool,  # noqa: FBT001
+    outcome: tuple[str, float | None],
+) -> None:
+    expected, waits = outcome
+    reply(ground)
+    platform.answers.append(error)
+    platform.repeats = repeats
+    assert await delivery.work(PERSON) == 0.0
+    assert state(ground) == expected
+    assert await delivery.work(PERSON) == waits
+    assert len(platform.got) == 1
+    assert ground.row(table).error
+    assert ground.row(conversation).unreachable is (expected == "held")
+
+
+async def test_a_repeat_carries_the_same_nonce_and_edits_the_same_message(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    reply(ground)
+    platform.answers.append(OutcomeUnknown("reset"))
+    platform.repeats = platform.placeholder = True
+    await delivery.work(PERSON)
+    ground.now += 1
+    await delivery.work(PERSON)
+    first, second = platform.got
+    assert first.nonce == second.nonce
+    assert (first.message_id, second.message_id) == (None, f"placeholder {first.id}")
+    assert ground.row(table).message_id == f"placeholder {first.id}"
+    assert state(ground) == "sent"
+
+
+async def test_pauses_grow_while_a_platform_is_down(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    reply(ground)
+    platform.answers = [NotSent("down") for _ in range(12)]
+    pauses = []
+    for _ in range(12):
+        assert await delivery.work(PERSON) == 0.0
+        pause = await delivery.work(PERSON)
+        assert pause is not None
+        pauses.append(round(pause, 3))
+        ground.now += pause
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (1.0, 60.0)
+    await delivery.work(PERSON)
+    assert state(ground) == "sent"
+
+
+async def test_what_ended_lets_the_next_post_go(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    reply(ground, 1, 2)
+    platform.answers.append(Refused("bad markup"))
+    while await delivery.work(PERSON) is not None:
+        pass
+    assert [row.state for row in ground.rows(table)] == ["failed", "sent"]
+
+
+async def test_a_platform_that_is_not_connected_keeps_its_posts(ground: Ground) -> None:
+    reply(ground)
+    delivery = Delivery(ground.store, {}, lambda: ground.now)
+    await delivery.work(PERSON)
+    assert (state(ground), await delivery.work(PERSON)) == ("queued", 60.0)
+    assert "not connected" in ground.row(table).error
+
+
+async def test_a_desk_without_threads_gets_its_case_in_the_chat_itself(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    ground.open_case()
+    platform.answers.append(NoThread("not a forum"))
+    while await delivery.work(STAFF) is not None:
+        pass
+    assert [post.kind for post in platform.got] == ["thread", "card", "context", "ping"]
+    assert {post.place.thread for post in platform.got} == {""}
+    assert ground.row(staff_thread).status == "fallback"
+
+
+async def test_an_outcome_is_stored_even_if_the_database_is_busy_for_a_while(
+    ground: Ground, platform: Platform, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSES", (0.01,))
+    reply(ground)
+    ground.do(lambda c: c.exec_driver_sql("PRAGMA busy_timeout=1"))
+    other = sqlite3.connect(ground.url.removeprefix("sqlite:///"), isolation_level=None)
+    platform.meanwhile = lambda: other.execute("BEGIN IMMEDIATE").close()
+    write, tries = ground.store.write, 0
+
+    async def count(operation: outbox.Any) -> outbox.Any:
+        nonlocal tries
+        tries += 1
+        if tries == 4:
+            other.execute("ROLLBACK")
+        return await write(operation)
+
+    monkeypatch.setattr(ground.store, "write", count)
+    await delivery.work(PERSON)
+    other.close()
+    assert tries >= 4
+    assert state(ground) == "sent"
+    assert len(platform.got) == 1
+
+
+@pytest.mark.parametrize(("repeats", "expected"), [(True, "sent"), (False, "uncertain")])
+async def test_what_was_being_sent_when_the_process_ended_is_settled_at_start(
+    ground: Ground,
+    platform: Platform,
+    delivery: Delivery,
+    repeats: bool,  # noqa: FBT001
+    expected: str,
+) -> None:
+    reply(ground)
+    ground.claim()
+    platform.repeats = repeats
+    assert await delivery.work(PERSON) is None
+    await delivery.settle_doubts()
+    while await delivery.work(PERSON) is not None:
+        pass
+    assert state(ground) == expected
+    assert len(platform.got) == (1 if repeats else 0)
+
+
+async def test_lanes_with_something_due_are_found(ground: Ground, delivery: Delivery) -> None:
+    reply(ground)
+    assert await delivery.due() == []
+    assert await delivery.due(quiet=0.0) == [PERSON]
+    ground.now += 11
+    assert await delivery.due() == [PERSON]
+
+
+async def test_a_probe_stands_at_every_step(ground: Ground, platform: Platform) -> None:
+    reply(ground)
+    steps: list[str] = []
+    made = Delivery(
+        ground.store, {("telegram", "heed"): platform}, lambda: ground.now, steps.append
+    )
+    await made.work(PERSON)
+    assert steps == [
+        "before send claim",
+        "after send claim",
+        "before sent commit",
+        "after sent commit",
+    ]
