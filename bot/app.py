@@ -29,7 +29,7 @@ from core.delivery import Delivery
 from core.engine.embedded.table import Table, TableTagger
 from core.engine.mind import Engine, Mind
 from core.engine.ports import Limits
-from core.errors import DeliveryError, EngineError, PromptError, SetupError
+from core.errors import DeliveryError, EngineError, PromptError, SetupError, StoreError
 from core.handoff import DeskPolicy, Handoff
 from core.hearing import Ear
 from core.lanes import Lanes
@@ -49,6 +49,7 @@ log = structlog.get_logger(__name__)
 RETRY = 20.0  # seconds between two tries to reach a model that was away at the start
 SWEEP = 20.0  # seconds between two looks at every unfinished row
 QUIET = 10.0  # seconds a row must have been left alone before the sweep rings its lane
+RETAIN = 3600.0  # seconds between two looks for texts that are too old
 DISCORD_BOT = "main"
 
 COMMANDS: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -324,6 +325,7 @@ class App:
         """Run everything until cancelled: adapters, `servers`, lanes, sweeps, the janitor."""
         await self.delivery.settle_doubts()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.load_model())  # first: what is unfinished waits for the model
             for adapter in self.adapters.values():
                 tasks.create_task(adapter.run(), name=f"{adapter.platform} adapter")
             for server in servers:
@@ -331,7 +333,6 @@ class App:
             tasks.create_task(self.turns.sweep(self._unfinished(), every=SWEEP))
             tasks.create_task(self.posts.sweep(self._unsent(), every=SWEEP))
             tasks.create_task(self._janitor())
-            tasks.create_task(self.load_model())
 
     def _unfinished(self) -> Callable[[], Any]:
         looked = [0.0]  # the first look takes every row, the later ones those left alone
@@ -348,17 +349,40 @@ class App:
 
         async def find() -> list[Lane]:
             quiet, looked[0] = looked[0], QUIET
+            await self.delivery.settle_doubts(quiet)
             return await self.store.read(partial(outbox.open_lanes, now=self.clock(), quiet=quiet))
 
         return find
 
     async def _janitor(self) -> None:
-        """Finish forgetting: remove emptied rows, then truncate the log until it is truncated."""
+        """Every few seconds finish forgetting, every hour let go of what is too old."""
+        next_look = self.clock()
         while True:
             await asyncio.sleep(SWEEP / 4)
-            if await self.store.write(privacy.bury):
-                while not await asyncio.to_thread(self.store.erase_log):  # noqa: ASYNC110
-                    await asyncio.sleep(1.0)
+            try:
+                if self.clock() >= next_look:
+                    next_look = self.clock() + RETAIN
+                    await self._let_go()
+                if await self.store.write(privacy.bury):
+                    await self._truncate_log()
+            except StoreError as error:
+                log.warning("the database was busy; the janitor comes again", problem=str(error))
+
+    async def _let_go(self) -> None:
+        own = self.settings.privacy
+        await self.store.write(
+            partial(
+                privacy.retain,
+                text_days=own.text_days,
+                score_days=own.score_days,
+                now=self.clock(),
+            )
+        )
+
+    async def _truncate_log(self) -> None:
+        """Truncate the write-ahead log until it is truncated: a reader may be in the way."""
+        while not await asyncio.to_thread(self.store.erase_log):  # noqa: ASYNC110
+            await asyncio.sleep(1.0)
 
     async def close(self) -> None:
         """Stop the lanes, the engine and the database, in this order."""

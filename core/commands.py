@@ -56,8 +56,10 @@ class Commands:
             await self._say(start, say("privacy", lang, **self._days))
         elif name == "forget":
             await self._forget(start, argument.strip().lower(), lang)
-        else:
+        elif name in FIXED or start.private or "@" in start.rows[0].message.text.split()[0]:
             await self._say(start, say(FIXED.get(name, "unknown_command"), lang))
+        else:
+            await self._close(start)  # in a group an unknown command may be another bot's
 
     async def _say(
         self, start: Start, words: str, *, reset: bool = False, buttons: tuple[Button, ...] = ()

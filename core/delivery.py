@@ -48,15 +48,24 @@ class Delivery:
         self._adapters = adapters  # by (platform, bot)
         self._clock = clock
         self._probe = probe
+        self._sending: set[int] = set()  # rows that this process is sending now
 
-    async def settle_doubts(self) -> None:
-        """Once at start: decide about every row that was being sent when the process ended."""
-        for claim in await self._store.read(partial(outbox.in_doubt, now=self._clock())):
+    async def settle_doubts(self, quiet: float = 0.0) -> None:
+        """Decide about every row whose sending ended without an outcome.
+
+        An earlier process left it, or the outcome could not be written down. Rows touched in the
+        last `quiet` seconds, and those that are being sent now, are left alone.
+        """
+        busy = frozenset(self._sending)  # as of before the read: one of them may end meanwhile
+        find = partial(outbox.in_doubt, now=self._clock(), quiet=quiet)
+        for claim in await self._store.read(find):
             adapter = self._adapter(claim.post)
+            if claim.post.id in busy:
+                continue
             if adapter is not None and adapter.repeatable(claim.post):
-                await self._later(claim.post, 0.0, "the process ended while this was being sent")
+                await self._later(claim.post, 0.0, "nobody knows whether this was sent")
             else:
-                await self._end(claim.post, "uncertain", "it may have arrived before a crash")
+                await self._end(claim.post, "uncertain", "nobody knows whether this was sent")
 
     async def due(self, quiet: float = 10.0) -> list[Lane]:
         """Return lanes with due rows that nobody touched for `quiet` seconds: for the sweep."""
@@ -69,7 +78,11 @@ class Delivery:
         if claim is None or isinstance(claim, float):
             return claim
         self._probe("after send claim")
-        await self._send(claim)
+        self._sending.add(claim.post.id)
+        try:
+            await self._send(claim)
+        finally:
+            self._sending.discard(claim.post.id)
         return 0.0
 
     async def _send(self, claim: Claim) -> None:
@@ -126,7 +139,7 @@ class Delivery:
                 await self._end(post, "uncertain", words)
 
     async def _remember(self, row_id: int, message_id: str) -> None:
-        await self._store.write(
+        await self._commit(
             partial(outbox.remember, row_id=row_id, message_id=message_id, now=self._clock())
         )
 

@@ -29,6 +29,8 @@ from core.sentiment import Sentiment
 from core.store.turns import Heard, Row, Start
 from core.texts import Texts
 
+DOUBTFUL = 0.5  # probability outside the labels from which on a model has not answered
+
 Tell = Callable[[Start, int, dict[str, Any]], None]  # the tag of one inbox row, as soon as known
 
 
@@ -69,7 +71,7 @@ class Ear:
             text, scores = row.message.text, None
             if text.strip() and row.message.scored and not command:
                 hearing = await self._listen(start, row)
-                scores = await self.sentiment.hear(text, hearing.tagging, stand_in=hearing.stand_in)
+                scores = await self._score(text, hearing)
                 failures = past.engine_failures + bool(hearing.problem)
                 past = replace(past, engine_failures=failures)
             judged = self._judge(start, past, row, scores, command=command)
@@ -88,6 +90,25 @@ class Ear:
             courtesy=judged.triggers.courtesy,
             lang=self.language(start, scores),
             hearing=hearing,
+        )
+
+    async def _score(self, text: str, hearing: Hearing) -> Scores:
+        """Score what was heard.
+
+        A model that would rather have said something else than a label has not answered what it
+        was asked: its label is kept, and what the table feels counts for mood and rules.
+        """
+        scores = await self.sentiment.hear(text, hearing.tagging, stand_in=hearing.stand_in)
+        if hearing.tagging is None or hearing.tagging.doubt <= DOUBTFUL:
+            return scores
+        felt = await self.sentiment.hear(text, None)
+        return replace(
+            scores,
+            p_negative=felt.p_negative,
+            p_positive=felt.p_positive,
+            intensity=felt.intensity,
+            confidence=felt.confidence,
+            strong=felt.strong,
         )
 
     async def _listen(self, start: Start, row: Row) -> Hearing:

@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 LATE = 600.0  # seconds; an older backlog is taken in and shown to staff, not answered by a model
 RESTARTS = 2  # times a new message may restart a reply of which nothing was shown
 TYPING = 4.0  # seconds between typing signs
+AT_ONCE = 0.25  # seconds; an answer that comes sooner needs no typing sign
 GRACE = 5.0  # seconds an engine may be over its own time before it counts as hung
 
 
@@ -284,6 +285,7 @@ class Walk:
         adapter = self.rooms.adapters.get((start.key.platform, start.key.bot))
 
         async def keep_typing() -> None:
+            await asyncio.sleep(AT_ONCE)
             while adapter is not None:
                 await adapter.typing(start.key.place)
                 await asyncio.sleep(TYPING)

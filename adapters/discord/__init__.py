@@ -98,10 +98,8 @@ class DiscordAdapter:
         return await self._sender.deliver(post)
 
     def repeatable(self, post: Post) -> bool:
-        """Edits always; sends as long as Discord remembers their nonce; threads never."""
-        if post.kind == "thread":
-            return False
-        return post.message_id is not None or post.age < NONCE_LIVES
+        """Edits always; sends as long as Discord remembers their nonce; new threads never."""
+        return post.message_id is not None or (post.kind != "thread" and post.age < NONCE_LIVES)
 
     async def typing(self, place: Place) -> None:
         """Show that somebody is thinking."""

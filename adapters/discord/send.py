@@ -122,9 +122,13 @@ def _view(post: Post) -> discord.ui.View | None:
 
 
 async def _open_thread(client: discord.Client, post: Post) -> Receipt:
+    name = " ".join(post.text.split())[:_THREAD_NAME] or "case"
+    if post.message_id is not None:
+        await client.http.edit_channel(int(post.message_id), name=name)
+        return Receipt(message_id=post.message_id, thread=post.message_id)
     made = await client.http.start_thread_without_message(
         int(post.place.chat),
-        name=" ".join(post.text.split())[:_THREAD_NAME] or "case",
+        name=name,
         auto_archive_duration=_WEEK,
         type=discord.ChannelType.public_thread.value,
     )

@@ -11,12 +11,14 @@ import json
 import logging
 import math
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import discord
 import yarl
+from discord.gateway import DiscordWebSocket, KeepAliveHandler
 
 from adapters.discord.intake import Intake
 from adapters.discord.rest import FAULTS, Pace
@@ -74,6 +76,12 @@ class Gateway(discord.Client):
         self.sessions = 0
         self.ready = False  # READY or RESUMED came since the last drop
         self.drops: deque[float] = deque(maxlen=_DROPS + 1)
+
+    def sockets(self) -> list[DiscordWebSocket]:
+        """Return the connections for which a heart still beats, also one not yet handed over."""
+        beating = [one.ws for one in threading.enumerate() if isinstance(one, KeepAliveHandler)]
+        # The library knows no other link from a connection to its client.
+        return [one for one in beating if one._connection is self._connection]  # noqa: SLF001
 
     async def on_socket_raw_receive(self, frame: str) -> None:
         """Hear every frame before anybody else makes something of it."""
@@ -198,6 +206,9 @@ class Supervisor:
         """Close a client, politely if the other side still answers."""
         try:
             async with asyncio.timeout(self._pace.closing):
+                # A connection that was cut while it was made belongs to nobody, and beats for ever.
+                for socket in client.sockets():
+                    await socket.close()
                 await client.close()
         except FAULTS:
             await client.http.close()

@@ -130,9 +130,7 @@ class TelegramAdapter:
 
     def repeatable(self, post: Post) -> bool:
         """Edits may be repeated, and a reply is an edit of its placeholder. Nothing else may."""
-        return post.kind in {"reply", "edit"} or (
-            post.message_id is not None and post.kind != "thread"
-        )
+        return post.kind in {"reply", "edit"} or post.message_id is not None
 
     async def typing(self, place: Place) -> None:
         """Show that somebody is thinking."""

@@ -17,6 +17,7 @@ from typing import Any
 from core.message import Attachment, Author, ConversationKey, Message
 
 Update = Mapping[str, Any]
+ANONYMOUS = "Support"  # the name of an anonymous administrator of the desk
 ALLOWED = ("message", "edited_message", "callback_query", "my_chat_member")
 
 _COMMAND = re.compile(r"/(?P<name>\w{1,64})(?:@(?P<bot>\w+))?(?:\s+(?P<rest>.*))?", re.DOTALL)
@@ -101,13 +102,24 @@ def _key(chat: Mapping[str, Any], message: Update, author: Author, bot: str) -> 
     )
 
 
+def _writer(message: Update, account: Account) -> Author | None:
+    """Return who wrote a message: in the desk also the staff who write in the group's own name."""
+    if "from" not in message:
+        return None
+    group = message.get("sender_chat")
+    if group is None:
+        return None if message["from"].get("is_bot") else _author(message["from"])
+    own = group["id"] == message["chat"]["id"] and str(group["id"]) == account.desk_chat
+    return Author(id=str(_number(group["id"])), name=ANONYMOUS) if own else None
+
+
 def _said(message: Update, account: Account) -> Message | None:
     """Read a new message. Posts in the name of a chat, of bots and of Telegram are not for us."""
     if not isinstance(message, dict):
         raise TypeError("a message is an object")
-    if "from" not in message or "sender_chat" in message or message["from"].get("is_bot"):
+    author, chat = _writer(message, account), message.get("chat", {})
+    if author is None:
         return None
-    author, chat = _author(message["from"]), message["chat"]
     key = _key(chat, message, author, account.bot)
     attachments = _attachments(message)
     caption = "text" not in message

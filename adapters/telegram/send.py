@@ -125,6 +125,8 @@ class Sender:
 
     async def _open_topic(self, post: Post) -> Receipt:
         name = sendable(post.text).strip()[:_TOPIC_NAME] or PLACEHOLDER
+        if post.message_id is not None:
+            return await self._rename(post, post.message_id, name)
         try:
             topic = await self._paced(
                 post.place, lambda chat: self._bot.create_forum_topic(chat, name)
@@ -133,6 +135,14 @@ class Sender:
             raise NoThread(str(error)) from error
         thread = str(topic.message_thread_id)
         return Receipt(message_id=thread, thread=thread)
+
+    async def _rename(self, post: Post, topic: str, name: str) -> Receipt:
+        with suppress(NotModified):
+            await self._paced(
+                post.place,
+                lambda chat: self._bot.edit_forum_topic(chat, int(topic), name=name),
+            )
+        return Receipt(message_id=topic, thread=topic)
 
     async def _paced(self, place: Place, make: Callable[[str], Awaitable[T]]) -> T:
         """Call when the chat's turn has come, again at once where the group has a new id."""

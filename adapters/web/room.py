@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from adapters.web.arrival import ROOM, clean, web_arrival, web_key
+from adapters.web.explain import trace_view, why_view
 from adapters.web.stream import EVENT_STREAM, STILL_HERE, frame, heartbeat, json_answer, read_body
 from adapters.web.view import (
     HERE,
@@ -164,8 +165,9 @@ class Room:
 
     async def _draw(self, visit: Visit, *, pane: str, notice: Notice | None = None) -> Response:
         facts = await self._facts(visit)
+        said = {pane: visit.form.get("text", "")} if notice else {}
         html = self._templates.get_template("room.html").render(
-            **facts, pane=pane, notice=notice, said=visit.form.get("text", "") if notice else ""
+            **facts | {"said": said}, pane=pane, notice=notice
         )
         return HTMLResponse(html, notice.status if notice else 200)
 
@@ -191,6 +193,8 @@ class Room:
             "lines": lines_view(conversation["lines"], words),
             "case": case if case and case["state"] != "resolved" else None,
             "moved": moved_view(case, words),
+            "trace": trace_view(case or {}, words),
+            "said": {},
         }
 
     async def state(self, request: Request) -> Response:
@@ -235,12 +239,16 @@ class Room:
         visit = await self._visit(request)
         asked = request.query_params.get("inbox", "")
         conversation = await self._desk.conversation(visit.person.key)
-        own = {str(line["inbox"]) for line in conversation["lines"] if line.get("inbox")}
+        own = {
+            str(line["inbox"]): line
+            for line in conversation["lines"]
+            if line["role"] == "user" and line.get("inbox")
+        }
         if asked not in own:
             raise HTTPException(404, "That message is not in this person's conversation.")
-        explained = await self._desk.explain(int(asked))
+        why = why_view(await self._desk.explain(int(asked)), own[asked], visit.words)
         html = self._templates.get_template("why.html" if visit.live else "why_page.html").render(
-            t=visit.words, language=visit.language, person=visit.person, explained=explained
+            t=visit.words, language=visit.language, person=visit.person, why=why
         )
         return HTMLResponse(html)
 

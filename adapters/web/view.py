@@ -44,7 +44,8 @@ def _number(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """Return a number with its sign, as people write it."""
     return ("+" if value > 0 else "") + _number(value)
 
 
@@ -63,7 +64,7 @@ def tag_view(tag: Facts | None, t: Facts) -> dict[str, str] | None:
     told += [f"{t.get(name, name)} {_number(p)}" for name, p in probs.items()]
     intensity = tag.get("intensity")
     if intensity is not None:
-        told.append(f"{t['intensity']} {_signed(intensity)}")
+        told.append(f"{t['intensity']} {signed(intensity)}")
     if tag.get("confidence") is not None:
         told.append(f"{t['confidence']} {_number(tag['confidence'])}")
     strength = ""
@@ -91,7 +92,7 @@ def spark(points: Sequence[Facts]) -> dict[str, Any]:
         {
             "x": round(_EDGE + i * step, 1),
             "y": y(point["value"]),
-            "value": _signed(point["value"]),
+            "value": signed(point["value"]),
             "at": point.get("at"),
         }
         for i, point in enumerate(shown)
@@ -113,20 +114,22 @@ def spark(points: Sequence[Facts]) -> dict[str, Any]:
 def lines_view(lines: Sequence[Facts], t: Facts) -> list[dict[str, Any]]:
     """Return the lines of a conversation with their tags, and which of them stand unanswered.
 
-    A user's line is silent when it was decided and nothing automatic answers it; it waits when
-    it is not decided yet and nobody has spoken after it.
+    A user's line has opened a case, or is silent when it was decided and nothing automatic
+    answers it; it waits when it is not decided yet and nobody has spoken after it.
     """
     answered = {line.get("inbox") for line in lines if line["role"] == "bot"}
     last = max((i for i, line in enumerate(lines) if line["role"] in ("bot", "staff")), default=-1)
     shown = []
     for i, line in enumerate(lines):
         inbox, decided = line.get("inbox"), line.get("decision") is not None
+        opened = bool((line.get("decision") or {}).get("opened"))
         asked = line["role"] == "user" and inbox is not None
         shown.append(
             {
                 **line,
                 "tag": tag_view(line.get("tag"), t),
-                "silent": asked and decided and inbox not in answered,
+                "opened": asked and opened,
+                "silent": asked and decided and not opened and inbox not in answered,
                 "waits": asked and not decided and i > last,
             }
         )

@@ -343,10 +343,12 @@ def _set(connection: Connection, row_id: int, now: float, **values: Any) -> None
     connection.execute(update(outbox).where(outbox.c.id == row_id).values(touched_at=now, **values))
 
 
-def in_doubt(connection: Connection, now: float) -> list[Claim]:
-    """Return every row that an earlier process left in `sending`: each is ambiguous."""
+def in_doubt(connection: Connection, now: float, quiet: float = 0.0) -> list[Claim]:
+    """Return every row left in `sending` and untouched for `quiet` seconds: each is ambiguous."""
     rows = connection.execute(
-        select(outbox).where(outbox.c.state == "sending").order_by(outbox.c.id)
+        select(outbox)
+        .where(outbox.c.state == "sending", outbox.c.touched_at <= now - quiet)
+        .order_by(outbox.c.id)
     ).all()
     claims = []
     for row in rows:

@@ -16,8 +16,20 @@ from sqlalchemy import Connection, delete, func, not_, select, update
 
 from core.store.outbox import ERASED, Lane, Outgoing, enqueue
 from core.store.rows import insert_id
-from core.tables import audit, case, conversation, decision, history, inbox, outbox, pair, poison
+from core.tables import (
+    audit,
+    case,
+    conversation,
+    decision,
+    history,
+    inbox,
+    outbox,
+    pair,
+    poison,
+    staff_thread,
+)
 
+DAY = 86400.0
 SHOWN = ("card", "relay", "context", "ping")  # kinds of staff posts that may hold a person's words
 
 
@@ -128,8 +140,30 @@ def forget(
         )
         for part, row in enumerate(shown)
     ]
+    posts += _nameless(connection, conversation_id, cause)
     lanes = enqueue(connection, conversation_id, posts, now)
     return Erased(count=kept, words=words, lanes=tuple(lanes))
+
+
+def _nameless(connection: Connection, conversation_id: int, cause: int) -> list[Outgoing]:
+    """Return the posts that take the person's name off the threads of their cases."""
+    threads = connection.execute(
+        select(staff_thread.c.id, staff_thread.c.case_id, staff_thread.c.thread)
+        .join(case, case.c.id == staff_thread.c.case_id)
+        .where(case.c.conversation_id == conversation_id, staff_thread.c.thread != "")
+    ).all()
+    return [
+        Outgoing(
+            kind="thread",
+            text=f"#{row.case_id}",
+            message_id=row.thread,
+            staff_thread_id=row.id,
+            cause_kind="case_event",
+            cause_id=cause,
+            part=part,
+        )
+        for part, row in enumerate(threads)
+    ]
 
 
 def _unpoison(connection: Connection, conversation_id: int) -> None:
@@ -160,6 +194,25 @@ def bury(connection: Connection) -> int:
         )
     )
     return int(gone.rowcount)
+
+
+def retain(connection: Connection, text_days: int, score_days: int, now: float) -> None:
+    """Let go of texts and scores that are older than the operator keeps them."""
+    texts, scores = now - text_days * DAY, now - score_days * DAY
+    connection.execute(delete(inbox).where(inbox.c.state != "waiting", inbox.c.touched_at < texts))
+    connection.execute(
+        delete(outbox).where(
+            outbox.c.state.not_in(("queued", "sending", "streaming")), outbox.c.touched_at < texts
+        )
+    )
+    connection.execute(
+        update(history)
+        .where(history.c.at < texts, history.c.text != "")
+        .values(text="", was="", name="", deleted=True)
+    )
+    connection.execute(update(history).where(history.c.at < scores).values(scores=None))
+    connection.execute(delete(decision).where(decision.c.at < scores))
+    connection.execute(delete(poison).where(poison.c.at < texts))
 
 
 def export(connection: Connection, conversation_id: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +27,32 @@ from tests.core.ground import DECISION, OPENING, Ground, answering, heard, said
 
 USERS = ("ann", "ben")
 users = st.sampled_from(USERS)
+MEANWHILE = ("show", "claim", "sent", "later", "human", "watch")
+pick = st.integers(0, len(USERS) - 1)  # of those for whom a step makes sense
+
+
+def idle(machine: Machine) -> list[str]:
+    """Whose lane could take a turn."""
+    waiting = {row.conversation_id for row in machine.ground.rows(inbox, state="waiting")}
+    people = machine.ground.rows(conversation)
+    return [p.user for p in people if p.id in waiting and p.user not in machine.running]
+
+
+def at_the_desk(machine: Machine) -> list[str]:
+    """Who has an unresolved case."""
+    found = {row.conversation_id for row in machine.ground.rows(case) if row.state != "resolved"}
+    return [person.user for person in machine.ground.rows(conversation) if person.id in found]
+
+
+def may_send(machine: Machine) -> list[str]:
+    """Whose lane has something to send and sends nothing now."""
+    queued = {
+        row.conversation_id
+        for row in machine.ground.rows(table, state="queued")
+        if row.staff_thread_id is None
+    }
+    people = machine.ground.rows(conversation)
+    return [p.user for p in people if p.id in queued and p.user not in machine.sending]
 
 
 class Machine(RuleBasedStateMachine):
@@ -36,12 +63,18 @@ class Machine(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.ground = self.opened()
         self.taken: dict[str, str] = {}  # message id -> user
+        self.answered: set[str] = set()  # by the machine, and committed
         self.numbers = dict.fromkeys(USERS, 0)
         self.running: dict[str, Start] = {}
         self.sending: dict[str, Post] = {}
         self.log: list[tuple[str, Post]] = []  # what the platform was given, in order
         for user in USERS:
             self.take(user, 1, late=False)
+        self.begin(0)
+        self.finish(0, opens=True, parts=1)
+        self.desk(0, "watch")
+        for user in USERS:
+            self.take(user, 2, late=False)
 
     def opened(self) -> Ground:
         ground = Ground(Path(self.folder.name) / "heed.db")
@@ -73,29 +106,35 @@ class Machine(RuleBasedStateMachine):
 
     # --- turns ------------------------------------------------------------------------------
 
-    @rule(user=users)
-    def begin(self, user: str) -> None:
-        if user in self.running:
-            return
+    @precondition(idle)
+    @rule(at=pick)
+    def begin(self, at: int) -> None:
+        user = _of(idle(self), at)
         start = self.ground.begin(self.ground.conversation(user).id)
-        if start is not None:
-            assert {row.message.key.user for row in start.rows} == {user}
-            self.running[user] = start
+        assert start is not None
+        assert {row.message.key.user for row in start.rows} == {user}
+        self.running[user] = start
 
     @precondition(lambda self: self.running)
-    @rule(user=users)
-    def show(self, user: str) -> None:
-        if user in self.running and self.running[user].owner == "bot":
-            self.ground.stream(self.running[user])
+    @rule(at=pick)
+    def show(self, at: int) -> None:
+        user = _of(self.running, at)
+        start = self.running[user]
+        if start.owner == "bot":
+            row = self.ground.stream(start)
+            assert (row is None) == (self.standing(user) != start.standing)
 
-    @rule(user=users, opens=st.booleans(), parts=st.integers(1, 2))
-    def finish(self, user: str, *, opens: bool, parts: int) -> None:
-        start = self.running.pop(user, None)
-        if start is None:
-            return
+    @precondition(lambda self: self.running)
+    @rule(at=pick, opens=st.sampled_from([False, False, True]), parts=st.integers(1, 2))
+    def finish(self, at: int, *, opens: bool, parts: int) -> None:
+        user = _of(self.running, at)
+        start = self.running.pop(user)
         moved = self.standing(user) != start.standing
-        finished = self.ground.finish(start, self.plan(start, opens=opens, parts=parts))
+        plan = self.plan(start, opens=opens, parts=parts)
+        finished = self.ground.finish(start, plan)
         assert (finished is None) == moved
+        if finished is not None and plan.answer is not None:
+            self.answered.update(row.message.message_id for row in start.rows)
 
     def standing(self, user: str) -> tuple[str, int]:
         person = self.ground.conversation(user)
@@ -110,17 +149,45 @@ class Machine(RuleBasedStateMachine):
         ids = " ".join(row.message.message_id for row in start.rows)
         return answering(start, ids, [ids, *["more"] * (parts - 1)])
 
-    @rule(user=users)
-    def fail(self, user: str) -> None:
-        start = self.running.pop(user, None)
-        if start is not None and start.rows[0].tries > turns.TRIES:
+    @precondition(idle)
+    @rule(at=pick, meanwhile=st.lists(st.sampled_from(MEANWHILE), min_size=2, max_size=5))
+    def turn(self, at: int, meanwhile: list[str]) -> None:
+        """One whole turn, and what happens while the model writes."""
+        user = _of(idle(self), at)
+        self.begin(sorted(idle(self)).index(user))
+        for step in meanwhile:
+            if step == "show":
+                self.show(sorted(self.running).index(user))
+            elif step == "claim":
+                if user not in self.sending:
+                    self.claim(user)
+            elif step in ("sent", "later"):
+                if user in self.sending:
+                    self.settle(sorted(self.sending).index(user), step)
+            elif user in at_the_desk(self):
+                self.desk(sorted(at_the_desk(self)).index(user), step)
+        self.finish(sorted(self.running).index(user), opens=False, parts=1)
+
+    @precondition(lambda self: self.running)
+    @rule(at=pick)
+    def fail(self, at: int) -> None:
+        start = self.running.pop(_of(self.running, at))
+        if start.rows[0].tries > turns.TRIES:
             self.ground.do(
-                turns.set_aside, start=start, error="five tries", notice="sorry", now=1.0
+                turns.set_aside,
+                start=start,
+                error="five tries",
+                notice="sorry",
+                now=self.ground.now,
             )
 
     # --- sends ------------------------------------------------------------------------------
 
-    @rule(user=users)
+    @precondition(may_send)
+    @rule(at=pick)
+    def claim_next(self, at: int) -> None:
+        self.claim(_of(may_send(self), at))
+
     def claim(self, user: str) -> None:
         owner_id = self.ground.conversation(user).id
         found = self.ground.claim(("person", owner_id))
@@ -133,44 +200,53 @@ class Machine(RuleBasedStateMachine):
         self.sending[user] = found.post
         self.log.append((user, found.post))
 
-    @rule(user=users, how=st.sampled_from(["sent", "sent", "later", "uncertain"]))
-    def settle(self, user: str, how: Any) -> None:
-        post = self.sending.pop(user, None)
-        if post is None:
-            return
+    @precondition(lambda self: self.sending)
+    @rule(at=pick, how=st.sampled_from(["sent", "sent", "later", "uncertain"]))
+    def settle(self, at: int, how: Any) -> None:
+        post = self.sending.pop(_of(self.sending, at))
         if how == "sent":
             self.ground.sent(post)
         elif how == "later":
-            self.ground.do(outbox.later, row_id=post.id, seconds=0.0, error="x", now=1.0)
+            self.ground.do(
+                outbox.later, row_id=post.id, seconds=0.0, error="x", now=self.ground.now
+            )
         else:
-            self.ground.do(outbox.end, row_id=post.id, state=how, error="x", now=1.0)
+            self.ground.do(outbox.end, row_id=post.id, state=how, error="x", now=self.ground.now)
 
-    @rule(user=users)
-    def staff_side(self, user: str) -> None:
-        for row in self.ground.rows(case, conversation_id=self.ground.conversation(user).id):
+    @precondition(at_the_desk)
+    @rule()
+    def staff_side(self) -> None:
+        for row in self.ground.rows(case):
             self.ground.send_all(("staff", row.id), thread=f"topic {row.id}")
 
     # --- the desk and the power supply ------------------------------------------------------
 
-    @rule(user=users, step=st.sampled_from(["human", "watch", "queued", "resolved"]))
-    def desk(self, user: str, step: str) -> None:
+    @precondition(at_the_desk)
+    @rule(at=pick, step=st.sampled_from(["human", "watch", "watch", "queued", "resolved"]))
+    def desk(self, at: int, step: str) -> None:
+        user = _of(at_the_desk(self), at)
         person = self.ground.conversation(user)
         found = self.ground.store.read_now(lambda c: desk.unresolved(c, person.id))
-        if found is None:
-            return
         holder = "zoe" if step == "human" else ""
         change = Change(what=step, who="", state=step, holder=holder, notice=f"now {step}")
         self.ground.do(
-            desk.move, case_id=found.id, desk=self.ground.facts(), now=1.0, change=change
+            desk.move,
+            case_id=found.id,
+            desk=self.ground.facts(),
+            now=self.ground.now,
+            change=change,
         )
         assert self.owner(user) == OWNER_OF[step]
 
-    @rule(user=users)
-    def staff_answers(self, user: str) -> None:
-        person = self.ground.conversation(user)
+    @precondition(at_the_desk)
+    @rule(at=pick)
+    def staff_answers(self, at: int) -> None:
+        person = self.ground.conversation(_of(at_the_desk(self), at))
         found = self.ground.store.read_now(lambda c: desk.unresolved(c, person.id))
-        if found is not None and person.owner == "human":
-            self.ground.do(desk.staff_said, case_id=found.id, who="zoe", text_parts=["hi"], now=1.0)
+        if person.owner == "human":
+            self.ground.do(
+                desk.staff_said, case_id=found.id, who="zoe", text_parts=["hi"], now=self.ground.now
+            )
 
     @rule(repeats=st.booleans())
     def crash(self, *, repeats: bool) -> None:
@@ -178,13 +254,13 @@ class Machine(RuleBasedStateMachine):
         self.ground = self.opened()
         self.running.clear()
         self.sending.clear()
-        for found in self.ground.store.read_now(lambda c: outbox.in_doubt(c, 1.0)):
+        for found in self.ground.store.read_now(lambda c: outbox.in_doubt(c, self.ground.now)):
             if repeats:
                 again = {"seconds": 0.0, "error": "crash"}
-                self.ground.do(outbox.later, row_id=found.post.id, now=1.0, **again)
+                self.ground.do(outbox.later, row_id=found.post.id, now=self.ground.now, **again)
             else:
                 end = {"state": "uncertain", "error": "crash"}
-                self.ground.do(outbox.end, row_id=found.post.id, now=1.0, **end)
+                self.ground.do(outbox.end, row_id=found.post.id, now=self.ground.now, **end)
 
     # --- what always holds ------------------------------------------------------------------
 
@@ -200,9 +276,10 @@ class Machine(RuleBasedStateMachine):
         assert set(lines.values()) <= {1}
 
     @invariant()
-    def no_message_has_two_replies(self) -> None:
+    def what_was_answered_has_one_reply(self) -> None:
         replies = [row for row in self.ground.rows(table, kind="reply") if row.part == 0]
         committed = Counter(name for row in replies for name in row.text.split())
+        assert set(committed) == self.answered
         assert all(count == 1 for count in committed.values())
         texts = {post.id: post.text for _, post in self.log if post.kind == "reply"}
         seen = Counter(name for text in texts.values() for name in text.split() if name != "more")
@@ -241,13 +318,15 @@ class Machine(RuleBasedStateMachine):
         for user in USERS:
             owner_id = self.ground.conversation(user).id
             while (start := self.ground.begin(owner_id)) is not None:
-                assert self.ground.finish(start, self.plan(start)) is not None
+                self.running[user] = start
+                self.finish(0, opens=False, parts=1)
             self.claim(user)
             while user in self.sending:
-                self.settle(user, "sent")
+                self.settle(0, "sent")
                 self.claim(user)
-            self.posts_leave_in_order()
-        self.no_message_has_two_replies()
+        self.nothing_taken_in_is_lost()
+        self.what_was_answered_has_one_reply()
+        self.posts_leave_in_order()
         assert {row.state for row in self.ground.rows(inbox)} <= {"done", "parked"}
         ended = {"sent", "withdrawn", "uncertain", "queued"}
         assert {row.state for row in self.ground.rows(table)} <= ended
@@ -255,9 +334,14 @@ class Machine(RuleBasedStateMachine):
         assert left == []
 
 
+def _of(names: Iterable[str], at: int) -> str:
+    listed = sorted(names)
+    return listed[at % len(listed)]
+
+
 Machine.TestCase.settings = settings(
-    max_examples=25,
-    stateful_step_count=30,
+    max_examples=14,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -10,11 +11,5 @@ from tests.crash.harness import Zygote
 @pytest.fixture(scope="session")
 def zygotes() -> Iterator[list[Zygote]]:
     """Two processes that start Heeds by a fork; both end with the tests."""
-    made: list[Zygote] = []
-    try:
-        for _ in range(2):
-            made.append(Zygote())
-        yield made
-    finally:
-        for zygote in made:
-            zygote.close()
+    with closing(Zygote()) as first, closing(Zygote()) as second:
+        yield [first, second]

@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import (
-    POINTS,
-    Case,
-    DiscordStage,
-    Zygote,
-    run_all,
-)
+from tests.crash.harness import POINTS, Zygote, run_all
+from tests.crash.judge import Case
+from tests.crash.stages import DiscordStage
 
 CALLS = (
     "POST /channels/*/messages",

@@ -6,18 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import (
-    POINTS,
-    Case,
-    Database,
-    Line,
-    Talk,
-    TelegramStage,
-    Zygote,
-    judge,
-    run,
-    run_all,
-)
+from tests.crash.harness import POINTS, Zygote, run, run_all
+from tests.crash.judge import Case, Database, judge
+from tests.crash.stages import Line, Talk, TelegramStage
 
 CALLS = ("sendMessage", "editMessageText", "createForumTopic", "sendMessageDraft", "confirm")
 QUICK, EVERY = (1, 3), range(1, 8)
@@ -50,6 +41,22 @@ async def test_nothing_is_lost_or_said_twice_at_any_call(
     outcome = await run_all(zygotes, TelegramStage, tmp_path, at_calls((1,)))
     assert outcome.violations == []
     assert outcome.killed >= len(CALLS) * 2
+
+
+async def test_what_staff_say_reaches_the_person_once(
+    zygotes: list[Zygote], tmp_path: Path
+) -> None:
+    cases = [
+        Case(point="before intake commit", staff=True),
+        Case(point="after intake commit", hit=2, staff=True),
+        Case(point="after send claim", hit=2, staff=True),
+        Case(point="before sent commit", hit=3, staff=True),
+        Case(call="sendMessage", after=True, hit=2, staff=True),
+        Case(call="editMessageText", hit=1, staff=True),
+    ]
+    outcome = await run_all(zygotes, TelegramStage, tmp_path, cases)
+    assert outcome.violations == []
+    assert outcome.killed >= len(cases)
 
 
 async def test_the_judge_sees_what_is_wrong(zygotes: list[Zygote], tmp_path: Path) -> None:

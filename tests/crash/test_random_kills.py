@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import Case, DiscordStage, Stage, TelegramStage, Zygote, run_all
+from tests.crash.harness import Zygote, run_all
+from tests.crash.judge import Case
+from tests.crash.stages import DiscordStage, Stage, TelegramStage
 
 STAGES = pytest.mark.parametrize("stage", [TelegramStage, DiscordStage])
 

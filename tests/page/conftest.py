@@ -1,7 +1,4 @@
-"""A browser, and an address to point it at: the room with the desk in memory.
-
-`room_url` may be overridden by whatever serves the same page.
-"""
+"""A browser, and two addresses to point it at: the real program, and the desk in memory."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from adapters.web import WebAdapter
 from tests.adapters.desk_twin import DeskTwin
+from tests.page.program import Program
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -106,6 +104,29 @@ class Serving:
 
 
 @pytest.fixture
-def room_url() -> Iterator[str]:
+def twin_url() -> Iterator[str]:
+    """The page over the desk in memory: for what the program cannot show at once."""
     with Serving() as serving:
         yield serving.url
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    program = Program(tmp_path_factory.mktemp("heed"))
+    program.start()
+    try:
+        yield program
+    finally:
+        program.stop()
+
+
+@pytest.fixture
+def program(installed: Program) -> Program:
+    """The running program, in which nobody has said anything yet."""
+    installed.empty()
+    return installed
+
+
+@pytest.fixture
+def room_url(program: Program) -> str:
+    return program.url

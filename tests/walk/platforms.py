@@ -16,6 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from aiohttp import web
 from sqlalchemy import Connection, Table, select
 
 from adapters.telegram import pace
@@ -27,6 +28,7 @@ from core.engine.embedded.phrasebook import PhraseWriter
 from core.message import ConversationKey
 from core.tables import case, decision, history, inbox, metadata
 from tests.fakes.discord import DiscordFake
+from tests.fakes.discord_shapes import Call
 from tests.fakes.telegram import TelegramFake
 from tests.fakes.telegram_people import Seen
 from tests.walk.house import House, settings_for
@@ -61,6 +63,17 @@ class Town(TelegramFake):
     def _user(self, user: int, language_code: str = "en", name: str = "") -> dict[str, Any]:
         spoken = self.languages.get(user, language_code)
         return super()._user(user, spoken, name or NAMES.get(user, ""))
+
+
+class Server(DiscordFake):
+    """Discord, where a thread may also be given another name."""
+
+    def _answer(self, request: web.Request, call: Call) -> tuple[int, Any]:
+        found = re.fullmatch(r"/channels/(\d+)", call.path)
+        if call.method == "PATCH" and found and found[1] in self._channels:
+            self._channels[found[1]] |= {"name": call.body["name"]}
+            return 200, self._channels[found[1]]
+        return super()._answer(request, call)
 
 
 async def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -240,7 +253,7 @@ async def heed_on(
     """Start a Heed on the platforms `on` (and that of its staff), and both fakes."""
     async with AsyncExitStack() as stack:
         telegram = await stack.enter_async_context(Town())
-        discord = await stack.enter_async_context(DiscordFake(content_intent=reads_all))
+        discord = await stack.enter_async_context(Server(content_intent=reads_all))
         telegram.group(DESK, title="Desk", forum=forum)
         settings = _settings(folder, telegram, discord, staff, {*on, staff}, sections)
         house = await stack.enter_async_context(_connected(settings))

@@ -1,87 +1,62 @@
-"""A tiny checkpoint that has learnt its part: labels by a few words, and three harmless replies.
+"""A tiny checkpoint that knows one harmless reply by heart, and is in two minds about every label.
 
-It is made like every other test checkpoint and then trained for some seconds on the very prompts
-that the engine renders, so that what it says passes the guards because it is harmless, and not
-because the guards look away.
+It is made like every other test checkpoint; then its head is set so that each word of the reply
+follows from the one before. What it says passes the guards because it is harmless, and not because
+the guards look away. Its layers keep a small say, so that the label probabilities depend on what
+was written.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from pathlib import Path
 
-from core.engine.local.chat import Chat
-from core.prompts import LEVELS, PromptBook
+import core.prompts
 from tests.checkpoints import make_checkpoint
 
-GLAD = "You are welcome. I am glad that it works now. Write again when you like."
-SORRY = "I am sorry to hear that. Tell me a little more. We look at it now."
-HELLO = "Hello and welcome. I am here to help you. What is it about?"
-HEARD = "I hear you. That is hard. Write human and a person comes."
-UPSET = "upset"
-
-SAID = {
-    "positive": ("thanks, that fixed it, you are great!", "Thank you, that was quick!"),
-    "negative": ("the order is late and nobody answers", "this is slow and it is late again"),
-    "neutral": ("hello", "my order is the blue one", "Where is my parcel?", "ok"),
+SPOKEN = "I am sorry to hear that. Tell me a little more! Write human and one person comes;"
+_SURE = 20.0  # logit of the word that follows
+_SAY = 0.004  # what the layers keep of their own
+LABELS = {
+    "negative": 18.0, "neutral": 19.2, "positive": 18.4,
+    "help": 17.6, "chats": 18.2, "confides": 17.2, "question": 17.4,
 }
-INTENT = {"positive": "chats", "negative": "help", "neutral": "question"}
-REPLY = {"positive": GLAD, "negative": SORRY, "neutral": HELLO}
-_STEPS = 220
-_BATCH = 6
+PACKAGED = Path(core.prompts.__file__).parent
+REPLY = (PACKAGED / "reply.toml").read_text(encoding="utf-8")
+REPLY = REPLY.replace("temperature = 0.7", "temperature = 0").replace("1.05", "1.0")
 
 
-def make_pupil(folder: Path, book: PromptBook | None = None) -> Path:
-    """Write a checkpoint that has learnt its part into `folder` and return it."""
+def make_pupil(folder: Path, spoken: str = SPOKEN) -> Path:
+    """Write a checkpoint that says `spoken`, greedily, into `folder` and return it."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    make_checkpoint(folder, layers=2, hidden=96)
+    make_checkpoint(folder, hidden=128)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     network = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-    lessons = _lessons(Chat(tokenizer, "pupil", 512), book or PromptBook())
-    torch.manual_seed(0)
+    words = tokenizer.encode(spoken, add_special_tokens=False)
+    assert len(set(words)) == len(words), "no word of the reply may come twice"
+    start = tokenizer.encode("\n", add_special_tokens=False)[-1]
+    known = torch.nn.functional.normalize(network.get_input_embeddings().weight.detach(), dim=1)
+    known = known / known.shape[1] ** 0.5
+    head = torch.zeros_like(known)
+    for one, following in zip([start, *words], [*words, tokenizer.eos_token_id], strict=True):
+        head[following] += _SURE * known[one]
+    for label, logit in LABELS.items():
+        [token] = tokenizer.encode(label, add_special_tokens=False)
+        head[token] += logit * known[start]
     with torch.no_grad():
-        for weight in network.parameters():
-            weight.mul_(0.3 if weight.ndim > 1 else 1.0)
-    steps = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.0)
-    slower = torch.optim.lr_scheduler.OneCycleLR(steps, 4e-3, total_steps=_STEPS)
-    network.train()
-    for _ in range(_STEPS):
-        batch = [next(lessons) for _ in range(_BATCH)]
-        longest = max(len(ids) for ids, _ in batch)
-        ids = torch.tensor([one + [0] * (longest - len(one)) for one, _ in batch])
-        asked = torch.tensor([[-100] * (longest + 0)] * _BATCH)
-        for row, (one, taught) in enumerate(batch):
-            asked[row, len(one) - taught : len(one)] = ids[row, len(one) - taught : len(one)]
-        loss = network(input_ids=ids, labels=asked).loss
-        steps.zero_grad()
-        loss.backward()
-        steps.step()
-        slower.step()
-    network.eval().save_pretrained(folder)
+        for layer in network.model.layers:
+            layer.self_attn.o_proj.weight.mul_(_SAY)
+            layer.mlp.down_proj.weight.mul_(_SAY)
+    network.config.tie_word_embeddings = False
+    network.lm_head.weight = torch.nn.Parameter(head)
+    network.save_pretrained(folder)
     return folder
 
 
-def _lessons(chat: Chat, book: PromptBook) -> Iterator[tuple[list[int], int]]:
-    """Yield token ids, and how many of them at the end are to be learnt."""
-    dice = random.Random(0)  # noqa: S311
-    end = chat.encode("<|im_end|>")
-    reply, tasks = book.reply(), [book.task("sentiment"), book.task("intent")]
-    while True:
-        lines: list[tuple[str, str]] = []
-        for _ in range(dice.randrange(3)):
-            feeling = dice.choice(tuple(SAID))
-            lines += [("user", dice.choice(SAID[feeling])), ("assistant", REPLY[feeling])]
-        feeling = dice.choice(tuple(SAID))
-        text = dice.choice(SAID[feeling])
-        level = dice.choice(LEVELS)
-        whole = chat.conversation(reply.render("Ann", "en"), [*lines, ("user", text)]).ids
-        task = dice.choice(tasks)
-        label = feeling if task.name == "sentiment" else INTENT[feeling]
-        words = HEARD if level == UPSET else REPLY[feeling]
-        spoken = chat.encode(words) + end
-        yield whole + chat.tail(reply.header[level]).ids + spoken, len(spoken)
-        named = chat.encode(label) + end
-        yield whole + chat.tail(task.instruction, task.opening).ids + named, len(named)
+def write_prompts(folder: Path, **more: str) -> Path:
+    """Write the greedy reply prompt, and more files by name, into a prompts folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {"reply": REPLY, **more}.items():
+        (folder / f"{name}.toml").write_text(text, encoding="utf-8")
+    return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -232,6 +233,35 @@ async def test_crisis_words_in_a_channel_show_nothing_in_public(heed: Heed) -> N
     assert (await heed.the_case()).rule == "crisis"
 
 
+async def test_other_bots_and_webhooks_are_ignored(heed: Heed) -> None:
+    other = heed.discord.person("other")
+    heed.discord._people[other]["bot"] = True
+    heed.discord.say("other", FURY, channel=heed.discord.channel, mention=True)
+    heed.discord.say("other", FURY)
+    await heed.writes("maya", KIND)
+    assert len(await heed.rows(inbox)) == 1
+    assert await heed.rows(case) == []
+
+
+async def test_the_fixed_commands_answer(heed: Heed) -> None:
+    direct = heed.discord.dm("maya")
+    for name, start in (
+        ("help", "Just write"),
+        ("privacy", "What is kept."),
+        ("reset", "We start"),
+    ):
+        await heed.slash("maya", name)
+        assert heed.heard(direct)[-1].startswith(start)
+
+
+async def test_old_messages_get_a_word_and_the_rules_still_run(heed: Heed) -> None:
+    heed.discord.clock = lambda: time.time() - 1200
+    await heed.writes("ben", "hello, is anybody there?")
+    await heed.writes("maya", FURY)
+    assert heed.heard(heed.discord.dm("ben"))[-1].startswith("I was away")
+    assert heed.heard(heed.discord.dm("maya"))[-1].startswith(OPEN)
+
+
 async def test_edits_are_heard_anew_and_deletions_leave_the_history(heed: Heed) -> None:
     direct = heed.discord.dm("maya")
     first = await heed.writes("maya", KIND)
@@ -275,6 +305,7 @@ async def test_forget_leaves_nothing_and_staff_copies_say_so(heed: Heed) -> None
     await until(lambda: heed.heard(direct)[-1].startswith("Done: "))
     await heed.quiet()
     assert set(heed.heard(thread)) == {ERASED}
+    assert heed.discord.threads(heed.discord.desk)[0]["name"] == "#1"
     assert await heed.app.store.write(privacy.bury) == 1
     for word in ("xyzzy", "charged", "maya"):
         assert await heed.contains(word) == [], word

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -156,6 +157,23 @@ async def test_after_reset_the_model_sees_nothing_of_before(heed: Heed) -> None:
     assert heed.read(MAYA)[-1] in {"I know 0 lines.", "I know 1 lines."}  # the reset's own words
 
 
+async def test_what_is_said_in_private_stays_out_of_groups(heed: Heed) -> None:
+    engine = ScriptedEngine(replies=lambda asked: f"I know {len(asked.history)} lines.")
+    await heed.app.mind.swap(engine)
+    heed.telegram.group(GROUP)
+    await heed.says(MAYA, "my secret is xyzzy")
+    await heed.says(MAYA, "@HeedBot what do you know?", chat=GROUP)
+    assert heed.read(GROUP) == ["I know 0 lines."]
+
+
+async def test_commands_of_other_bots_are_left_alone_in_groups(heed: Heed) -> None:
+    heed.telegram.group(GROUP)
+    await heed.says(MAYA, "/roll 2d6", chat=GROUP)
+    assert heed.read(GROUP) == []
+    await heed.says(MAYA, "/roll@HeedBot 2d6", chat=GROUP)
+    assert heed.read(GROUP)[-1].startswith("I do not know that command")
+
+
 async def test_a_burst_while_the_bot_is_busy_is_tagged_one_by_one_and_answered_once(
     heed: Heed,
 ) -> None:
@@ -204,7 +222,7 @@ async def test_fury_brings_a_person_with_all_they_need_to_know(heed: Heed) -> No
     assert card.text.startswith("Case 1 · Maya · telegram · en")
     assert "Waiting for a person" in card.text
     assert FURY[:100] in card.text
-    assert "neg 0." in card.text
+    assert re.search(r"neg [01]\.\d\d neu 0\.\d\d pos 0\.\d\d", card.text)
     assert [label for label, _ in card.buttons] == ["Claim", "Resolve", "Not needed"]
     assert "Maya: hello, where is my order?" in context.text
     assert f"Maya: {FURY}" in context.text
@@ -395,6 +413,33 @@ async def test_asking_again_in_the_queue_is_answered_once(heed: Heed) -> None:
     assert "Maya: I want to talk to a human now please" in heed.read(DESK, topic)
 
 
+async def test_a_claim_cuts_the_bot_off_in_the_middle_of_its_answer(heed: Heed) -> None:
+    topic = await furious(heed)
+    await heed.press("Claim")
+    await heed.says(ANA, "/bot on", chat=DESK, thread=topic)
+    engine = ScriptedEngine({"": words(40)}, pace=0.02)
+    await heed.app.mind.swap(engine)
+    heed.telegram.say(MAYA, MAYA, "and what now?")
+    await until(lambda: heed.telegram.called("sendMessageDraft"))
+    await heed.press("Claim")
+    assert heed.read(MAYA)[-1].startswith("I stopped this answer.")
+    assert not any("step number 39" in text for text in heed.read(MAYA))
+    assert "Maya: and what now?" in heed.read(DESK, topic)
+    assert "With Ana" in heed.card().text
+    assert (await heed.the_case()).state == "human"
+
+
+async def test_an_anonymous_admin_of_the_desk_is_heard_too(heed: Heed) -> None:
+    topic = await furious(heed)
+    desk = heed.telegram.chats[DESK].json()
+    group = {"id": 1087968824, "is_bot": True, "first_name": "Group"}
+    await heed.says(
+        ANA, "We are on it.", chat=DESK, thread=topic, **{"from": group, "sender_chat": desk}
+    )
+    assert heed.read(MAYA)[-1] == "We are on it."
+    assert "With Support" in heed.card().text
+
+
 # -- changed minds -------------------------------------------------------------------------------
 
 
@@ -493,6 +538,7 @@ async def test_forget_asks_first_and_then_leaves_nothing(heed: Heed) -> None:
     shown = heed.read(DESK, topic)
     assert set(shown) == {ERASED}
     assert heed.card(ERASED).buttons == ()
+    assert heed.telegram.chats[DESK].topics[topic]["name"] == "#1"
     assert await heed.app.store.write(privacy.bury) == 1
     for word in ("xyzzy", "charged", "Maya", FURY):
         assert await heed.contains(word) == [], word

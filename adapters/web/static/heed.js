@@ -13,6 +13,7 @@ const settled = new Set(); // inbox rows whose turn is over
 let heard = null; // keys of the lines already announced; null before the first look
 let openCase = document.querySelector("[data-case]")?.dataset.case ?? null;
 let owner = "bot";
+let trouble = document.querySelector(".problem")?.textContent.trim() ?? "";
 
 function fragment(html) {
   const template = document.createElement("template");
@@ -129,6 +130,9 @@ function announce(state) {
   const present = state.case === null ? null : String(state.case);
   if (present && present !== openCase) said.push(room.dataset.caseOpen);
   openCase = present;
+  const problem = find("bar").querySelector(".problem")?.textContent.trim() ?? "";
+  if (problem && problem !== trouble) said.push(problem);
+  trouble = problem;
   if (said.length) find("announce").textContent = said.join(" ");
   find("badge").hidden = present === null;
 }
@@ -179,10 +183,9 @@ function tell(text) {
   find("notice").replaceChildren(box);
 }
 
-function listen() {
+function listen(lost = false) {
   const events = new EventSource(`/room/events?person=${encodeURIComponent(person)}`);
   const on = (kind, act) => events.addEventListener(kind, (event) => act(JSON.parse(event.data)));
-  let lost = false;
   on("listening", () => {
     if (lost) find("notice").replaceChildren();
     lost = false;
@@ -203,13 +206,28 @@ function listen() {
     refresh();
   });
   events.onerror = () => {
+    if (!lost) tell(room.dataset.offline);
     lost = true;
-    tell(room.dataset.offline);
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(true), 2000); // refused: no retry by itself
   };
-  addEventListener("pagehide", () => events.close());
+  addEventListener("pagehide", () => events.close(), { once: true });
 }
 
 // Forms: sent without leaving the page; what was typed stays until the server has taken it.
+
+function ask(html) {
+  find("notice").replaceChildren(fragment(html));
+  find("notice").querySelector("button")?.focus();
+}
+
+// A confirmed reply is gone from here; it must not wait in the box to be sent twice.
+
+function forget(data) {
+  const box = find("reply");
+  if (!data.has("confirm") || !box) return;
+  if (box.value.trim() === data.get("text").trim()) box.value = "";
+  box.focus();
+}
 
 async function send(form, button) {
   const data = new FormData(form, button);
@@ -222,11 +240,12 @@ async function send(form, button) {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(data), headers: { "Heed-Live": "1" } });
     if (answer.ok) {
       find("notice").replaceChildren();
+      forget(data);
       await refresh();
       return;
     }
     const told = await answer.text();
-    if (answer.headers.get("content-type").startsWith("text/html")) find("notice").replaceChildren(fragment(told));
+    if (answer.headers.get("content-type").startsWith("text/html")) ask(told);
     else tell(JSON.parse(told).error.message);
   } catch {
     tell(room.dataset.busy);
@@ -295,6 +314,20 @@ setInterval(tellTimes, 30_000);
 
 find("show-keys").hidden = false;
 find("show-keys").addEventListener("click", () => find("keys").showModal());
+
+// A problem that was folded away stays folded until it is another one.
+
+const folded = (box) => sessionStorage.getItem("heed.problem") === box.textContent.trim();
+
+function fold(box) {
+  if (box && folded(box)) box.open = false;
+}
+
+find("bar").addEventListener("toggle", ({ target }) => {
+  if (!target.matches(".problem") || target.open !== folded(target)) return;
+  sessionStorage.setItem("heed.problem", target.open ? "" : target.textContent.trim());
+}, true);
+fold(document.querySelector(".problem"));
 
 const hints = find("hints");
 hints.hidden = localStorage.getItem("heed.hints") === "seen";

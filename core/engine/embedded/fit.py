@@ -58,7 +58,7 @@ class Sheet:
 class Fitted:
     """Trained numbers before they are squeezed into bytes."""
 
-    matrix: Floats
+    matrix: Floats  # (8, places)
     bias: Floats
     cuts: Floats
     seen: NDArray[np.uint8]
@@ -229,7 +229,7 @@ def fit(data: Sheet, rows: NDArray[np.int64]) -> Fitted:
         for at in range(0, len(order), BATCH):
             pace = RATE * (1.0 - epoch / EPOCHS)
             state.step(data, places, values, order[at : at + BATCH], pace)
-    return Fitted(np.ascontiguousarray(state.matrix.T), state.bias, state.cuts, seen(data))
+    return Fitted(state.matrix, state.bias, state.cuts, seen(data))
 
 
 def seen(data: Sheet) -> NDArray[np.uint8]:

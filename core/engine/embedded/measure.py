@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -91,28 +92,20 @@ def peers() -> dict[str, tuple[str, Callable[[str], Array]]]:
     SnowNLP 0.4 to 0.6. A score of exactly nothing counts as positive where neutral is no choice.
     """
     found: dict[str, tuple[str, Callable[[str], Array]]] = {}
-    try:
-        from vaderSentiment.vaderSentiment import (  # type: ignore[import-untyped]
-            SentimentIntensityAnalyzer,
-        )
-
-        vader = SentimentIntensityAnalyzer()
-        found["en"] = (
-            "VADER",
-            lambda text: _bands(vader.polarity_scores(text)["compound"], 0.05),
-        )
-    except ImportError:
-        pass
-    try:
-        from snownlp import SnowNLP  # type: ignore[import-untyped]
-
-        found["zh"] = (
-            "SnowNLP",
-            lambda text: _bands(SnowNLP(text or " ").sentiments - 0.5, 0.1),
-        )
-    except ImportError:
-        pass
+    if lexicon := _installed("vaderSentiment.vaderSentiment"):
+        polarity = lexicon.SentimentIntensityAnalyzer().polarity_scores
+        found["en"] = ("VADER", lambda text: _bands(polarity(text)["compound"], 0.05))
+    if lexicon := _installed("snownlp"):
+        reader = lexicon.SnowNLP
+        found["zh"] = ("SnowNLP", lambda text: _bands(reader(text or " ").sentiments - 0.5, 0.1))
     return found
+
+
+def _installed(name: str) -> Any:  # noqa: ANN401 - a module that has no types
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
 
 
 def _bands(score: float, band: float) -> Array:

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.engine.embedded import fit as fitting, measure
+from core.engine.embedded.fit import Sheet, gradient, sheet, steps
+from core.engine.embedded.table import Table, Weights, sigmoid, squeeze
+from core.engine.embedded.train import WRITTEN, read_corpus
+from core.errors import SetupError
+
+FIELDS = {
+    "id",
+    "lang",
+    "text",
+    "label",
+    "strength",
+    "strong",
+    "wants_human",
+    "threat_to_leave",
+    "crisis",
+}
+
+
+def written(text: str, strength: int, **heads: int) -> dict[str, object]:
+    label = ("negative", "negative", "neutral", "positive", "positive")[strength - 1]
+    row = {"id": text, "lang": "en", "text": text, "label": label, "strength": strength}
+    return {**row, "strong": 0, "wants_human": 0, "threat_to_leave": 0, "crisis": 0, **heads}
+
+
+ROWS = [
+    written("lovely blue boat", 5),
+    written("lovely green boat", 4),
+    written("plain grey boat", 3),
+    written("plain brown boat", 3),
+    written("awful red boat", 2),
+    written("awful pink boat", 1, strong=1),
+    written("fetch a captain", 3, wants_human=1),
+    written("fetch the captain", 3, wants_human=1),
+]
+
+
+def loss(logits: np.ndarray, cuts: np.ndarray, data: Sheet) -> float:
+    """The loss whose slope `gradient` claims to be, written down independently."""
+    total = 0.0
+    below = sigmoid(cuts[None, :] - logits[:, 3:4]).astype(float)
+    edges = np.hstack([np.zeros((len(logits), 1)), below, np.ones((len(logits), 1))])
+    for i, row in enumerate(logits.astype(float)):
+        weight = float(data.weight[i])
+        if data.label[i] >= 0:
+            total += weight * (np.log(np.exp(row[:3]).sum()) - row[data.label[i]])
+        if data.low[i] > 0:
+            total -= weight * np.log(edges[i, data.high[i]] - edges[i, data.low[i] - 1])
+        for j in range(4):
+            target, share = data.heads[i, j], data.head_weight[i, j]
+            if target >= 0:
+                sign = 1 if target else -1
+                total += float(share) * np.log1p(np.exp(-sign * row[4 + j]))
+    return float(total)
+
+
+def test_the_gradient_is_the_slope_of_the_loss() -> None:
+    public = {
+        "id": "goemotions-1", "lang": "en", "text": "who knows", "label": "negative",
+        "intensity": None, "source": "goemotions", "strong": 1,
+    }  # fmt: skip
+    data = sheet([*ROWS, public])
+    logits = np.random.default_rng(3).normal(size=(len(ROWS) + 1, 8)).astype(np.float32)
+    cuts = np.array([-2.0, -0.5, 0.7, 2.1], np.float32)
+    slope, cut_slope = gradient(logits, cuts, data, np.arange(len(logits)))
+    step = 1e-2
+    for i, j in np.ndindex(logits.shape):
+        up, down = logits.copy(), logits.copy()
+        up[i, j] += step
+        down[i, j] -= step
+        expected = (loss(up, cuts, data) - loss(down, cuts, data)) / (2 * step)
+        assert slope[i, j] == pytest.approx(expected, abs=0.02)
+    for j in range(4):
+        up, down = cuts.copy(), cuts.copy()
+        up[j] += step
+        down[j] -= step
+        expected = (loss(logits, up, data) - loss(logits, down, data)) / (2 * step)
+        assert cut_slope[j] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_table_learns_what_its_rows_say_and_the_same_every_time() -> None:
+    data = sheet(ROWS * 12)
+    every = np.arange(len(data.label))
+    first, second = fitting.fit(data, every), fitting.fit(data, every)
+    assert np.array_equal(first.matrix, second.matrix)
+    matrix, scale = squeeze(first.matrix)
+    ones = np.ones(8, np.float32)
+    weights = Weights(matrix, scale, first.bias, first.cuts, ones, first.seen, {"strong": 0.5})
+    table = Table(weights, "embedded@test")
+    good, bad, request = table.score(["lovely boat", "awful boat", "fetch captain"])
+    assert good.probs["positive"] > 0.5
+    assert bad.probs["negative"] > 0.5
+    assert (good.intensity or 0) > 0 > (bad.intensity or 0)
+    assert (request.wants_human or 0) > 0.5 > (good.wants_human or 0)
+
+
+def test_small_weights_are_dropped_and_others_keep_their_size() -> None:
+    wide = np.array([[2.0, -1.0, 0.5, 0.001]], np.float32)
+    matrix, scale = squeeze(wide)
+    restored = np.sign(matrix) * (matrix / 127.0) ** 2 * scale[:, None]
+    assert restored[0, 3] == 0
+    assert restored[0, :3] == pytest.approx(wide[0, :3], rel=0.02)
+
+
+def test_grades_become_steps() -> None:
+    graded = {"source": "vader_tweets", "label": "negative"}
+    assert steps({**graded, "intensity": -0.9}) == (1, 1)
+    assert steps({**graded, "intensity": 0.0}) == (3, 3)
+    assert steps({"source": "xed_en", "label": "positive", "intensity": None}) == (4, 5)
+    assert steps({"source": "esc_bitext", "label": None, "intensity": None}) == (0, 0)
+
+
+def test_figures_of_known_cases() -> None:
+    truth = np.array([1, 0, 1, 0])
+    assert measure.average_precision(truth, np.array([0.9, 0.8, 0.7, 0.1])) == pytest.approx(
+        100 * (1 + 2 / 3) / 2
+    )
+    assert measure.head_scores(truth, np.array([0.9, 0.8, 0.2, 0.1]), 0.5) == pytest.approx(
+        (50.0, 50.0, 50.0)
+    )
+    assert measure.macro_f1(np.array([0, 1, 2]), np.array([0, 1, 1]), (0, 1, 2)) == pytest.approx(
+        100 * (1 + 2 / 3 + 0) / 3
+    )
+    sure = np.array([[0.0, 0.0, 1.0]] * 4)
+    assert measure.calibration_error(np.array([2, 2, 0, 0]), sure) == pytest.approx(50.0)
+
+
+def test_a_folder_without_data_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="has no train/ and dev/"):
+        read_corpus(tmp_path)
+
+
+def test_written_rows_are_whole_and_agree_with_themselves() -> None:
+    rows = [
+        json.loads(line)
+        for path in sorted(WRITTEN.glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    counts = {lang: sum(row["lang"] == lang for row in rows) for lang in ("en", "zh", "es", "ru")}
+    assert counts["en"] >= 2500
+    assert counts["zh"] >= 2500
+    assert min(counts["es"], counts["ru"]) >= 300
+    assert len({(row["lang"], row["text"]) for row in rows}) == len(rows)
+    for row in rows:
+        assert set(row) == FIELDS
+        assert (
+            row["label"]
+            == ("negative", "negative", "neutral", "positive", "positive")[row["strength"] - 1]
+        )
+        assert row["strength"] == 1 or not row["strong"]
+        assert row["strength"] == 1 or not row["crisis"]
+
+
+def test_a_sheet_marks_what_has_no_label() -> None:
+    data = sheet([{"id": "x", "text": "book a table", "label": None, "source": "esc_bitext",
+                   "intensity": None, "strong": None, "handoff": 0}])  # fmt: skip
+    assert data.label.tolist() == [-1]
+    assert data.low.tolist() == [0]
+    assert data.heads[0].tolist() == [-1.0, 0.0, 0.0, -1.0]
+    assert replace(data, weight=data.weight * 2).weight[0] == pytest.approx(1.0)

@@ -1,0 +1,218 @@
+"""Forgetting and handing over: nothing of a forgotten person is left, nothing of others is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from core.message import Receipt
+from core.store import desk, intake, outbox, privacy
+from core.store.outbox import Claim
+from core.store.privacy import Count, Erased
+from core.store.turns import Plan
+from core.tables import (
+    audit,
+    case,
+    conversation,
+    decision,
+    history,
+    inbox,
+    metadata,
+    outbox as table,
+    pair,
+    poison,
+    staff_thread,
+)
+from tests.core.ground import DECISION, Ground, arrival, heard, opened, said
+
+COPY = "(erased at the user's request)"
+WORD = "zebra-quartz-7431"
+STAFF = ("staff", 1)
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    with opened(tmp_path) as made:
+        yield made
+
+
+def forget(ground: Ground, conversation_id: int = 1, *, silent: bool = False) -> Erased:
+    def done(n: int, m: int) -> str:
+        return "" if silent else f"Done: {n} messages and {m} cases are erased."
+
+    return ground.do(
+        privacy.forget, conversation_id=conversation_id, done=done, copy=COPY, now=ground.now
+    )
+
+
+def live(ground: Ground) -> None:
+    """Leave words in every table: said, answered, opened, copied, noted, parked as poison."""
+    ground.take(said(1, f"{WORD} one"))
+    ground.answer(ground.begin(), f"{WORD} two")
+    ground.send_all()
+    ground.open_case(2)
+    ground.send_all(STAFF, thread="31")
+    ground.take(said(3, f"{WORD} three"))
+    start = ground.begin()
+    copies = {3: (f"Ann: {WORD} three",)}
+    ground.finish(start, Plan(heard=heard(start, decision=DECISION), copies=copies))
+    ground.send_all(STAFF)
+    ground.do(desk.note, case_id=1, who="Ben", words=f"{WORD} note", now=1.0)
+    ground.take(said(4, f"{WORD} waiting"))
+    broken = arrival(None, raw=f'{{"from": "ann", "text": "{WORD}"}}', error="KeyError")
+    ground.do(intake.take_in, arrivals=[(broken, "")], now=1.0)
+
+
+def mentions(ground: Ground, word: str) -> list[str]:
+    return [
+        name
+        for name, found in metadata.tables.items()
+        if any(word in str(tuple(row)) for row in ground.rows(found))
+    ]
+
+
+def test_every_word_of_a_person_leaves_the_tables(ground: Ground) -> None:
+    live(ground)
+    assert set(mentions(ground, WORD)) >= {"inbox", "history", "outbox", "poison"}
+    erased = forget(ground)
+    assert erased.count == Count(messages=5, cases=1)
+    assert erased.words == "Done: 5 messages and 1 cases are erased."
+    assert mentions(ground, WORD) == []
+    for gone in (inbox, history, decision, pair, poison):
+        assert ground.rows(gone) == []
+    person = ground.row(conversation)
+    assert (person.name, person.past, person.mood, person.owner) == ("", None, 0.0, "bot")
+    assert (ground.row(case).why, ground.row(case).state) == ("", "resolved")
+
+
+def test_nothing_of_anybody_else_goes(ground: Ground) -> None:
+    ground.take(said(1, "mine"), said(2, f"{WORD} theirs", user="ben"))
+    ground.answer(ground.begin(1))
+    ground.answer(ground.begin(2))
+    other = arrival(None, raw='{"from": "ben"}', error="KeyError")
+    ground.do(intake.take_in, arrivals=[(other, "")], now=1.0)
+    forget(ground)
+    assert [row.text for row in ground.rows(history)] == [f"{WORD} theirs", "I hear you."]
+    assert len(ground.rows(poison)) == 1
+    assert not ground.conversation("ben").forgotten
+
+
+def test_what_staff_were_shown_is_edited_in_their_chat_and_then_the_row_goes(
+    ground: Ground,
+) -> None:
+    live(ground)
+    shown = [
+        row.message_id
+        for row in ground.rows(table, state="sent")
+        if row.staff_thread_id is not None and row.kind in privacy.SHOWN
+    ]
+    erased = forget(ground)
+    assert erased.lanes == (("person", 1), STAFF)
+    assert ground.do(privacy.bury) == 0
+    posts = ground.send_all(STAFF)
+    assert [(post.kind, post.text) for post in posts] == [("edit", COPY)] * len(shown)
+    assert sorted(post.message_id for post in posts) == sorted(shown)
+    assert ground.do(privacy.bury) == 0
+    assert [post.text for post in ground.send_all()] == [erased.words]
+    assert ground.do(privacy.bury) == 1
+    for gone in (conversation, case, staff_thread, table):
+        assert ground.rows(gone) == []
+    assert ("erased", "") in [(row.what, row.who) for row in ground.rows(audit)]
+
+
+def test_a_copy_on_its_way_to_staff_is_erased_when_it_arrives(ground: Ground) -> None:
+    ground.open_case()
+    ground.send_all()
+    thread = ground.claim(STAFF)
+    assert isinstance(thread, Claim)
+    ground.sent(thread.post, thread="31")
+    card = ground.claim(STAFF)
+    assert isinstance(card, Claim)
+    assert "I am fed up" in card.post.text
+    forget(ground, silent=True)
+    assert mentions(ground, "fed up") == []
+    assert ground.do(privacy.bury) == 0
+    receipt = Receipt(message_id="77")
+    ground.do(outbox.sent, row_id=card.post.id, receipt=receipt, now=ground.now)
+    [edit] = ground.send_all(STAFF)
+    assert (edit.message_id, edit.text) == ("77", COPY)
+    assert ground.do(privacy.bury) == 1
+
+
+def test_a_redrawn_card_does_not_undo_the_erasing(ground: Ground) -> None:
+    ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    forget(ground, silent=True)
+    ground.do(desk.redraw, case_id=1, desk=ground.facts(), now=ground.now)
+    erased = [post for post in ground.send_all(STAFF) if post.text == COPY]
+    assert len(erased) == 3
+
+
+def test_a_message_from_somebody_forgotten_begins_anew(ground: Ground) -> None:
+    live(ground)
+    forget(ground)
+    ground.take(said(9, "hello again"))
+    assert ground.do(privacy.bury) == 0
+    start = ground.begin()
+    assert (start.owner, start.history, start.past, start.case_id) == ("bot", (), None, None)
+    assert start.resolved_case is None
+    ground.answer(start)
+    ground.send_all()
+    ground.send_all(STAFF)
+    assert ground.do(privacy.bury) == 0
+    assert [row.text for row in ground.rows(history)] == ["hello again", "I hear you."]
+
+
+def test_somebody_forgotten_in_silence_leaves_at_once(ground: Ground) -> None:
+    ground.take(said(1))
+    ground.answer(ground.begin())
+    assert forget(ground, silent=True).lanes == ()
+    assert ground.do(privacy.bury) == 1
+    assert ground.rows(conversation) == []
+
+
+def test_somebody_who_cannot_be_reached_is_forgotten_all_the_same(ground: Ground) -> None:
+    ground.open_case()
+    claim = ground.claim()
+    assert isinstance(claim, Claim)
+    ground.do(outbox.unreachable, row_id=claim.post.id, now=1.0)
+    forget(ground)
+    assert ground.claim() is None
+    assert ground.do(privacy.bury) == 1
+    assert ground.rows(table) == []
+
+
+def test_no_byte_is_left_in_the_file_once_the_log_is_erased(tmp_path: Path) -> None:
+    with opened(tmp_path) as ground:
+        live(ground)
+        forget(ground, silent=True)
+        ground.send_all(STAFF)
+        ground.do(privacy.bury)
+        assert ground.store.erase_log() is True
+        for path in tmp_path.iterdir():
+            assert WORD.encode() not in path.read_bytes(), path.name
+
+
+def test_counting_leaves_the_notes_of_staff_out(ground: Ground) -> None:
+    live(ground)
+    counted = ground.store.read_now(partial(privacy.count, conversation_id=1))
+    assert counted == Count(messages=5, cases=1)
+
+
+def test_an_export_has_everything_but_what_staff_noted(ground: Ground) -> None:
+    live(ground)
+    kept = ground.store.read_now(partial(privacy.export, conversation_id=1))
+    assert kept["person"]["user"] == "ann"
+    assert [line["text"] for line in kept["messages"]] == [
+        f"{WORD} one",
+        f"{WORD} two",
+        "I am fed up",
+        "A person will read this.",
+        f"{WORD} three",
+    ]
+    assert [found["trace"] for found in kept["decisions"]] == [DECISION["trace"]] * 2
+    assert len(kept["cases"]) == 1
+    assert "note" not in str(kept)

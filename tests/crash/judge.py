@@ -1,0 +1,271 @@
+"""The judge of a case: what was said, what is on disk, and what the platform shows.
+
+It believes the platform's transcript and the database, and nothing that Heed says of itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Self
+
+from tests.crash.stages import PEOPLE, DiscordStage, Line, Stage, Talk
+from tests.crash.zygote import numbers
+
+PLACEHOLDER = "…"
+OPEN = "('streaming', 'queued', 'sending')"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Where, and how often, Heed is killed."""
+
+    point: str = ""  # a probe's name, or "before X" / "after X" for a call X of the platform
+    hit: int = 1
+    call: str = ""  # the platform's call, where the point is one of its
+    after: bool = False
+    seed: int | None = None  # kill at random times instead
+    engine: str = "echo"
+    kills: int = 2
+    staff: bool = False  # the scene is over; staff speak to bob while Heed is killed
+
+    def __str__(self) -> str:
+        if self.seed is not None:
+            return f"random {self.seed} ({self.engine})"
+        side = f"{'after' if self.after else 'before'} {self.call}" if self.call else self.point
+        return f"{side} x{self.hit}{' (staff)' if self.staff else ''}"
+
+
+@dataclass
+class Outcome:
+    """What came of a case, or of many."""
+
+    cases: int = 0
+    killed: int = 0
+    lost: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+    reordered: list[str] = field(default_factory=list)
+    noise: list[str] = field(default_factory=list)
+    orphans: int = 0
+    flagged: int = 0
+
+    def __iadd__(self, other: Outcome) -> Self:
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        return self
+
+    @property
+    def violations(self) -> list[str]:
+        return [*self.lost, *self.twice, *self.unanswered, *self.reordered, *self.noise]
+
+    def row(self) -> str:
+        found = [len(each) for each in (self.lost, self.twice, self.unanswered, self.reordered)]
+        return (
+            f"cases {self.cases}, killed {self.killed}, lost {found[0]}, twice {found[1]}, "
+            f"unanswered {found[2]}, reordered {found[3]}, other {len(self.noise)}, "
+            f"orphans {self.orphans}, flagged {self.flagged}"
+        )
+
+
+class Database:
+    """The database file, read from outside."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self, query: str) -> list[sqlite3.Row]:
+        """Run a query; an unborn database has no rows."""
+        place = f"file:{self.path}?mode=ro"
+        try:
+            with closing(sqlite3.connect(place, uri=True)) as connection:
+                connection.row_factory = sqlite3.Row
+                return connection.execute(query).fetchall()
+        except sqlite3.OperationalError:
+            return []
+
+    def number(self, query: str) -> int:
+        found = self.rows(query)
+        return int(found[0][0]) if found else -1
+
+    def idle(self, messages: int) -> bool:
+        """Say whether so many messages were taken in, and nothing is left to do."""
+        done = self.number("select count(*) from inbox where state = 'done' and kind = 'said'")
+        return done == messages and self.settled()
+
+    def settled(self) -> bool:
+        """Say whether nothing is left to do."""
+        left = self.number("select count(*) from inbox where state = 'waiting'")
+        posts = self.number(f"select count(*) from outbox where state in {OPEN}")  # noqa: S608
+        return (left, posts) == (0, 0)
+
+
+def noise(log: str) -> Iterable[str]:
+    """Return the lines of a log that tell of an error."""
+    lines = log.splitlines()
+    for number, line in enumerate(lines):
+        if "Traceback (most recent" in line or "[error" in line or "[critical" in line:
+            yield " / ".join([line, *lines[number + 1 :][-12:]])
+            return
+
+
+def judge(stage: Stage, database: Database, talk: Talk, case: Case) -> Outcome:
+    """Compare what was said, what is on disk and what the platform shows."""
+    found = Outcome()
+    if database.rows("pragma integrity_check")[0][0] != "ok":
+        found.lost.append(f"{case}: the database is damaged")
+    _judge_disk(found, database, talk, case)
+    flags = _judge_posts(found, stage, database, case)
+    for who in PEOPLE:
+        _judge_person(found, stage, database, talk, case, who, flags)
+    return found
+
+
+def _judge_disk(found: Outcome, database: Database, talk: Talk, case: Case) -> None:
+    """Every message is in the inbox, done, in the history and decided, once each."""
+    for row in database.rows("select id, state, error from inbox where state != 'done'"):
+        found.lost.append(f"{case}: inbox row {row['id']} is {row['state']} {row['error']}")
+    for row in database.rows(
+        f"select id, kind, state, error from outbox where state in {OPEN}"  # noqa: S608
+    ):
+        found.lost.append(f"{case}: outbox row {row['id']} ({row['kind']}) stays {row['state']}")
+    if wrong := database.number("select count(*) from poison"):
+        found.lost.append(f"{case}: {wrong} rows of poison")
+    inbox = Counter(
+        number
+        for row in database.rows("select message from inbox")
+        for number in numbers([json.loads(row["message"])["text"]])
+    )
+    lines = Counter(
+        number
+        for row in database.rows("select text from history where role in ('user', 'staff')")
+        for number in numbers([row["text"]])
+    )
+    said = [number for one in talk.said.values() for number in one]
+    for number in (*said, *talk.staff):
+        if (inbox[number], lines[number]) != (1, 1):
+            found.lost.append(
+                f"{case}: {number} is {inbox[number]}x in the inbox, {lines[number]}x in history"
+            )
+    decided = database.number("select count(distinct inbox_id) from decision")
+    if decided != talk.count:
+        found.lost.append(f"{case}: {decided} decisions for {talk.count} messages")
+
+
+def _judge_posts(found: Outcome, stage: Stage, database: Database, case: Case) -> list[sqlite3.Row]:
+    """Every line of the bot's is one row of the outbox; returns the rows that were flagged."""
+    rows = database.rows(
+        "select o.*, c.name who from outbox o join conversation c on c.id = o.conversation_id "
+        "order by o.id"
+    )
+    sent = [row for row in rows if row["state"] == "sent" and row["kind"] not in ("edit", "thread")]
+    flags = [row for row in rows if row["state"] in ("uncertain", "failed", "held")]
+    found.flagged = len(flags)
+    certain = isinstance(stage, DiscordStage)
+    for row in flags:
+        never = row["kind"] == "thread" or (not certain and row["kind"] not in ("reply", "edit"))
+        if row["state"] != "uncertain" or not never:
+            found.unanswered.append(f"{case}: {row['kind']} is {row['state']}: {row['error']}")
+    desk = [row for row in sent if row["staff_thread_id"] is not None]
+    _explain(found, stage.desk_lines(), desk, flags, case)
+    for who in PEOPLE:
+        own = [row for row in sent if row["staff_thread_id"] is None and row["who"] == who]
+        _explain(found, stage.lines(stage.chat(who)), own, flags, case)
+        places = [int(row["message_id"]) for row in own]
+        if places != sorted(places):
+            found.reordered.append(f"{case}: {who}'s posts left in the order {places}")
+    cases = database.number("select count(*) from cases")
+    doubtful = sum(row["kind"] == "thread" for row in flags)
+    if stage.topics() > cases + doubtful:
+        found.twice.append(f"{case}: {stage.topics()} topics for {cases} cases")
+    if cases != 2:
+        found.lost.append(f"{case}: {cases} cases instead of 2")
+    return flags
+
+
+def _explain(
+    found: Outcome,
+    lines: Sequence[Line],
+    sent: Sequence[sqlite3.Row],
+    flags: Sequence[sqlite3.Row],
+    case: Case,
+) -> None:
+    """Match lines and rows one to one; a flagged row may have a line."""
+    for message_id, times in Counter(row["message_id"] for row in sent).items():
+        if times > 1:
+            found.twice.append(f"{case}: {times} rows say they are message {message_id}")
+    ids = {row["message_id"] for row in sent}
+    perhaps = [row["text"] for row in flags]
+    for line in lines:
+        if line.id in ids:
+            continue
+        if line.text == PLACEHOLDER:
+            found.orphans += 1
+        elif line.text in perhaps:
+            perhaps.remove(line.text)
+        else:
+            found.twice.append(f"{case}: a line that no row explains: {line.text[:60]}")
+    missing = ids - {line.id for line in lines}
+    if missing:
+        found.lost.append(f"{case}: rows were sent that nobody sees: {sorted(missing)}")
+
+
+def _judge_person(  # noqa: PLR0917
+    found: Outcome,
+    stage: Stage,
+    database: Database,
+    talk: Talk,
+    case: Case,
+    who: str,
+    flags: Sequence[sqlite3.Row],
+) -> None:
+    """Each message is answered once, or staff have it, or a flag says why not; in order."""
+    lines = [line for line in stage.lines(stage.chat(who)) if line.text != PLACEHOLDER]
+    mine = {number: row for number, row in _turns(database).items() if number in talk.said[who]}
+    if case.engine == "echo":
+        answers = numbers([line.text for line in lines])
+        for number, times in Counter(answers).items():
+            if times > 1:
+                found.twice.append(f"{case}: {who}'s {number} was answered {times} times")
+        if answers != sorted(answers):
+            found.reordered.append(f"{case}: {who} was answered in the order {answers}")
+    else:
+        answers = [number for number, row in mine.items() if row["reply"] == "sent"]
+    if who == "bob":
+        doubtful = numbers([row["text"] for row in flags])
+        for number in talk.staff:
+            if number not in (*answers, *doubtful):
+                found.unanswered.append(f"{case}: {number} of staff's never arrived")
+    flagged = {row["cause_id"] for row in flags if row["cause_kind"] == "inbox"}
+    for number in talk.said[who]:
+        row = mine.get(number)
+        if row is None or number in answers:
+            continue
+        handed = row["case_id"] is not None or (
+            row["reply"] == "withdrawn" and row["owner"] != "bot"
+        )
+        if not handed and row["first"] not in flagged:
+            found.unanswered.append(f"{case}: {who}'s {number}: reply {row['reply']}")
+
+
+def _turns(database: Database) -> dict[str, sqlite3.Row]:
+    """Return what became of each message, by its number."""
+    rows = database.rows(
+        "select i.id, i.message, d.case_id, c.owner, "
+        "(select min(j.id) from inbox j where j.answered_by = i.answered_by) first, "
+        "(select o.state from outbox o where o.cause_kind = 'inbox' and o.kind = 'reply' "
+        " and o.part = 0 and o.staff_thread_id is null and o.cause_id = "
+        " (select min(j.id) from inbox j where j.answered_by = i.answered_by)) reply "
+        "from inbox i join conversation c on c.id = i.conversation_id "
+        "left join decision d on d.inbox_id = i.id where i.kind = 'said' order by i.id"
+    )
+    found = {}
+    for row in rows:
+        for number in numbers([json.loads(row["message"])["text"]]):
+            found[number] = row
+    return found
