@@ -249,7 +249,7 @@ class App:
         named = self.settings.model.name not in ("auto", "embedded")
         try:
             await self._load(self.settings, patient=named)
-        except (SetupError, PromptError) as error:
+        except (SetupError, PromptError, EngineError) as error:
             self._model_problem(error)
             if named:
                 raise
@@ -291,8 +291,8 @@ class App:
             try:
                 await engine.warm_up()
                 self.problem = ""
-            except EngineError as error:
-                self.problem = str(error)
+            except (SetupError, PromptError, EngineError) as error:
+                self.problem = str(error)  # it was away at the start: too late to end for it
 
     def _model_problem(self, error: Exception) -> None:
         self.problem = str(error)

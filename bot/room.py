@@ -102,7 +102,7 @@ class Room:
             "loading": app.mind.loading or app.progress is not None,
             "progress": app.progress,
             "problem": app.problem,
-            "offer": OFFER if embedded and name == "embedded" else None,
+            "offer": OFFER if embedded and (name == "embedded" or app.problem) else None,
             "words": f"{name} ({why})",
         }
 

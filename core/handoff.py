@@ -298,10 +298,16 @@ class Handoff:
         case_id = desk.case_at(connection, message.key.place, message.reply_to)
         if case_id is None and message.kind == "command":
             case_id = desk.case_of(connection, message.key.place, who)
-        if case_id is None or message.kind not in ("said", "command"):
+        if case_id is None:
             return None
+        if message.kind == "edited" and message.key.platform != "discord":
+            return DeskError("An edit here does not reach the person: please write it anew.")
         if message.kind == "command":
             return _commanded(message, case_id, who)
+        return self._written(connection, message, case_id, who) if message.kind == "said" else None
+
+    def _written(self, connection: Connection, message: Message, case_id: int, who: str) -> Action:
+        """Tell an answer to the person from a note that stays inside."""
         text = message.text.strip()
         if text.startswith("//"):
             return Action(case_id=case_id, verb="note", who=who, text=text[2:].strip())

@@ -114,7 +114,7 @@ def spark(points: Sequence[Facts]) -> dict[str, Any]:
 def lines_view(lines: Sequence[Facts], t: Facts) -> list[dict[str, Any]]:
     """Return the lines of a conversation with their tags, and which of them stand unanswered.
 
-    A user's line has opened a case, or is silent when it was decided and nothing automatic
+    A user's line goes to a person, or is silent when it was decided and nothing automatic
     answers it; it waits when it is not decided yet and nobody has spoken after it.
     """
     answered = {line.get("inbox") for line in lines if line["role"] == "bot"}

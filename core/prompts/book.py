@@ -87,6 +87,10 @@ class PromptBook:
 
     def _forget(self, name: str) -> None:
         del self._stamps[name]
+        if name == self.tag and name in self._good:  # every message is tagged by it
+            self._wrong[name] = f"{name}.toml is gone, and it tags messages: put it back"
+            _log.warning("%s; what stood there before stays in force", self._wrong[name])
+            return
         self._good.pop(name, None)
         self._wrong.pop(name, None)
 

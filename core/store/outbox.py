@@ -193,7 +193,8 @@ def sent(connection: Connection, row_id: int, receipt: Receipt, now: float) -> N
 def _sent_to_staff(connection: Connection, row: Any, receipt: Receipt) -> None:  # noqa: ANN401
     thread = update(staff_thread).where(staff_thread.c.id == row.staff_thread_id)
     if row.kind == "thread":
-        connection.execute(thread.values(thread=receipt.thread, status="ready"))
+        made = receipt.thread or staff_thread.c.thread  # a renamed one is where it was
+        connection.execute(thread.values(thread=made, status="ready"))
     elif row.kind == "card":
         connection.execute(thread.values(card_message_id=receipt.message_id))
     if row.kind in ("card", "relay", "context", "ping"):
@@ -230,8 +231,8 @@ def end(
     A thread that nobody knows of is as good as none: its case lives in the desk's chat itself.
     """
     _set(connection, row_id, now, state=state, error=error)
-    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).one()
-    if row.kind == "thread":
+    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).first()
+    if row is not None and row.kind == "thread":
         connection.execute(
             update(staff_thread)
             .where(staff_thread.c.id == row.staff_thread_id)

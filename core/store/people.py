@@ -9,10 +9,12 @@ from core.tables import conversation, staff
 
 
 def find(connection: Connection, platform: str, user: str) -> list[int]:
-    """Return every conversation of one person on one platform."""
+    """Return every conversation of one person on one platform, but those being erased."""
     rows = connection.execute(
         select(conversation.c.id).where(
-            conversation.c.platform == platform, conversation.c.user == user
+            conversation.c.platform == platform,
+            conversation.c.user == user,
+            conversation.c.forgotten.is_(False),
         )
     )
     return [int(row.id) for row in rows]

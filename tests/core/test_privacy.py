@@ -113,8 +113,11 @@ def test_what_staff_were_shown_is_edited_in_their_chat_and_then_the_row_goes(
     assert erased.lanes == (("person", 1), STAFF)
     assert ground.do(privacy.bury) == 0
     posts = ground.send_all(STAFF)
-    assert [(post.kind, post.text) for post in posts] == [("edit", COPY)] * len(shown)
-    assert sorted(post.message_id for post in posts) == sorted(shown)
+    *edits, renamed = posts
+    assert [(post.kind, post.text) for post in edits] == [("edit", COPY)] * len(shown)
+    assert sorted(post.message_id for post in edits) == sorted(shown)
+    assert (renamed.kind, renamed.text, renamed.message_id) == ("thread", "#1", "31")
+    assert ground.row(staff_thread).thread == "31"
     assert ground.do(privacy.bury) == 0
     assert [post.text for post in ground.send_all()] == [erased.words]
     assert ground.do(privacy.bury) == 1
@@ -137,9 +140,21 @@ def test_a_copy_on_its_way_to_staff_is_erased_when_it_arrives(ground: Ground) ->
     assert ground.do(privacy.bury) == 0
     receipt = Receipt(message_id="77")
     ground.do(outbox.sent, row_id=card.post.id, receipt=receipt, now=ground.now)
-    [edit] = ground.send_all(STAFF)
+    edit, _renamed = ground.send_all(STAFF)
     assert (edit.message_id, edit.text) == ("77", COPY)
     assert ground.do(privacy.bury) == 1
+
+
+def test_being_forgotten_twice_loses_no_erasing_at_the_desk(ground: Ground) -> None:
+    live(ground)
+    forget(ground, silent=True)
+    waiting = {row.message_id for row in ground.rows(table, kind="edit")}
+    ground.take(said(9, "hello again"))
+    forget(ground, silent=True)
+    posts = ground.send_all(STAFF)
+    assert len(waiting) == 4  # card, context, ping and the copy of a message
+    assert {post.message_id for post in posts if post.text == COPY} == waiting
+    assert [row for row in ground.rows(table) if row.state == "queued"] == []
 
 
 def test_a_redrawn_card_does_not_undo_the_erasing(ground: Ground) -> None:

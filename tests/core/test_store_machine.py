@@ -45,14 +45,14 @@ def at_the_desk(machine: Machine) -> list[str]:
 
 
 def may_send(machine: Machine) -> list[str]:
-    """Whose lane has something to send and sends nothing now."""
+    """Whose lane has something to send, perhaps behind a post that is being sent."""
     queued = {
         row.conversation_id
         for row in machine.ground.rows(table, state="queued")
         if row.staff_thread_id is None
     }
     people = machine.ground.rows(conversation)
-    return [p.user for p in people if p.id in queued and p.user not in machine.sending]
+    return [p.user for p in people if p.id in queued]
 
 
 class Machine(RuleBasedStateMachine):
@@ -159,8 +159,7 @@ class Machine(RuleBasedStateMachine):
             if step == "show":
                 self.show(sorted(self.running).index(user))
             elif step == "claim":
-                if user not in self.sending:
-                    self.claim(user)
+                self.claim(user)
             elif step in ("sent", "later"):
                 if user in self.sending:
                     self.settle(sorted(self.sending).index(user), step)

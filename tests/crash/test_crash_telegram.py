@@ -27,6 +27,7 @@ def at_calls(hits: range | tuple[int, ...]) -> list[Case]:
     ]
 
 
+@pytest.mark.timeout(400)
 async def test_nothing_is_lost_or_said_twice_at_any_step(
     zygotes: list[Zygote], tmp_path: Path
 ) -> None:
@@ -35,6 +36,7 @@ async def test_nothing_is_lost_or_said_twice_at_any_step(
     assert outcome.killed >= len(POINTS) * 2  # the points exist, and are passed
 
 
+@pytest.mark.timeout(400)
 async def test_nothing_is_lost_or_said_twice_at_any_call(
     zygotes: list[Zygote], tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ def at_random(seeds: range) -> list[Case]:
     return [Case(seed=seed, engine=("echo", "phrases")[seed % 2]) for seed in seeds]
 
 
+@pytest.mark.timeout(400)
 @STAGES
 async def test_twenty_pairs_of_kills(
     zygotes: list[Zygote], tmp_path: Path, stage: Callable[[], Stage]

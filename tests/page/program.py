@@ -26,21 +26,22 @@ class Program:
     def start(self) -> None:
         """Start it; return when it has said where it is. The port stays the same ever after."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HEED_")}  # noqa: TID251
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bot", "run"],
-            cwd=self.folder,
-            env=clean
-            | {
-                "PYTHONPATH": str(ROOT),
-                "HEED_MODEL__NAME": "embedded",
-                "HEED_HTTP__PORT": self._port,
-                "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody is there: this machine is offline
-                **self._settings,
-            },
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "heed.log").open("a"),
-            text=True,
-        )
+        settings = {
+            "PYTHONPATH": str(ROOT),
+            "HEED_MODEL__NAME": "embedded",
+            "HEED_HTTP__PORT": self._port,
+            "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody is there: this machine is offline
+            **self._settings,
+        }
+        with (self.folder / "heed.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "bot", "run"],
+                cwd=self.folder,
+                env=clean | settings,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         hung = threading.Timer(60, self._process.kill)
         hung.start()
         assert self._process.stdout

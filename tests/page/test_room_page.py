@@ -12,6 +12,7 @@ from tests.page.program import Program
 FRIENDLY = "Thank you so much, that solved it!"
 FURIOUS = "I am furious!! This is the third time you lost my data. Terrible, I have had enough!"
 OPENED = "I have told our team that you need a person"
+SILENT = re.compile(r"No automatic answer|Goes to a person")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -79,7 +80,7 @@ def test_an_outburst_opens_a_case_and_a_human_takes_over_and_hands_back(
 ) -> None:
     visit(page, room_url)
     case = open_case(page)
-    expect(page.locator("#lines .user .opened")).to_contain_text("This opened a case")
+    expect(page.locator("#lines .user .opened")).to_contain_text("Goes to a person")
     expect(page.locator("#lines .bot .text")).to_contain_text(OPENED)
     expect(case.locator(".because")).to_contain_text(re.compile(r"negative 0\.\d\d"))
     expect(case.locator(".moved q")).to_have_text(FURIOUS)
@@ -100,7 +101,7 @@ def test_an_outburst_opens_a_case_and_a_human_takes_over_and_hands_back(
 
     answers = page.locator("#lines .bot").count()
     silence = say(page, "is anybody there?")
-    expect(silence.locator(".silence")).to_contain_text("No automatic answer")
+    expect(silence).to_contain_text(SILENT)
     assert page.locator("#lines .bot").count() == answers
 
     page.locator("#reply").fill("Check the invoice first.")
@@ -143,7 +144,7 @@ def test_somebody_elses_case_is_taken_only_after_a_question(
     open_case(page)
     act(page, "Claim")
     expect(page.locator("#composer .owner")).to_contain_text("Sam answers")
-    program.change("UPDATE \"case\" SET claimed_by = 'Kim'")
+    program.change("UPDATE cases SET claimed_by = 'Kim'")
     page.reload()
     expect(page.locator("#composer .owner")).to_contain_text("Kim answers")
     expect(page.get_by_role("button", name="Take over")).to_be_visible()
@@ -179,7 +180,7 @@ def test_a_restart_loses_nothing_and_the_page_comes_back_by_itself(
     expect(page.locator("#notice")).to_be_empty(timeout=15_000)
     assert page.locator("#lines .line").all_inner_texts() == lines
     page.get_by_role("button", name="Send").click()
-    expect(page.locator("#lines .user .silence")).to_be_visible()
+    expect(page.locator("#lines .user").last).to_contain_text(SILENT)
     page.reload()
     expect(page.locator("#lines .line")).to_have_count(len(lines) + 1)
     expect(page.locator("#composer .owner")).to_contain_text("Sam answers")
@@ -205,14 +206,14 @@ def test_why_tells_how_a_line_was_heard_decided_and_answered(page: Page, room_ur
     made = page.locator("#why")
     expect(made.locator("blockquote")).to_have_text(FRIENDLY)
     expect(made.locator("meter")).to_have_count(3)
-    expect(made).to_contain_text("No person was brought in")
+    expect(made).to_contain_text("No person is needed")
     expect(made.locator(".trace tbody tr")).not_to_have_count(0)
     expect(made).to_contain_text("table and phrase book, no prompt")
     page.keyboard.press("Escape")
     expect(made).to_be_hidden()
     open_case(page).get_by_text("Rule trace").click()
     page.locator("#lines .opened").get_by_role("link", name="why").click()
-    expect(made).to_contain_text("A person was brought in: ")
+    expect(made).to_contain_text("A person is needed: ")
     expect(made.locator("tr.fired")).not_to_have_count(0)
     expect(made).to_contain_text("No answer was written by a machine")
 
@@ -240,7 +241,9 @@ def test_the_model_button_offline_says_so_and_names_the_other_ways(
 
 
 def test_text_of_people_never_becomes_markup(page: Page, room_url: str) -> None:
-    nasty = "<img src=x onerror=\"document.title='owned'\"> <script>1</script> {name} " + FURIOUS
+    nasty = (
+        "<img src=x onerror=\"document.title='owned'\"> <script>1</script> {name} talk to a human"
+    )
     visit(page, room_url)
     say(page, nasty)
     expect(page.locator("#lines .user .text")).to_have_text(nasty)

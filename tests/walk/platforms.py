@@ -122,7 +122,7 @@ class Heed:
 
     async def quiet(self) -> None:
         """Wait until nobody works any more; what a platform still holds is not waited for."""
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.02)
         await self._idle()
 
     async def said(self, user: object) -> list[tuple[str, str]]:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from bot import doctor
+from bot.app import serve
 from bot.settings import Model, Prompts, Settings
 from core.engine.local import LocalEngine
-from core.errors import SetupError
+from core.errors import PromptError, SetupError
 from core.ports import Event
 from core.tables import decision
 from tests.checkpoints import make_checkpoint
@@ -420,19 +421,24 @@ async def living_without_model(folder: Path) -> AsyncIterator[House]:
         yield house
 
 
-def test_a_model_that_cannot_be_used_ends_the_program_with_one_sentence(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    broken = make_checkpoint(tmp_path_factory.mktemp("models") / "mute", template=None)
+def test_a_model_that_is_not_here_ends_the_program_with_one_sentence(tmp_path: Path) -> None:
     for name, words in (
         (str(tmp_path / "nowhere"), "does not exist"),
         ("Qwen/Qwen9-unknown", "heed model pull Qwen/Qwen9-unknown"),
-        (str(broken), "chat template"),
     ):
         done = heed(tmp_path, "run", HEED_MODEL__NAME=name, HEED_HTTP__PORT="0")
         assert done.returncode == 2, done
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+async def test_a_model_that_cannot_be_loaded_ends_the_program(tmp_path: Path) -> None:
+    mute = make_checkpoint(tmp_path / "mute", template=None)
+    with pytest.raises(SetupError, match="chat template"):
+        await serve(with_model(tmp_path, mute, write_prompts(tmp_path / "p")))
+    unknown = with_model(tmp_path, make_checkpoint(tmp_path / "m"), tmp_path / "p", tag="weather")
+    with pytest.raises(PromptError, match="no task weather"):
+        await serve(unknown)
 
 
 def test_a_demo_never_speaks_to_real_people(tmp_path: Path) -> None:

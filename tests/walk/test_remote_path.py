@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from bot.settings import Model, Prompts, Settings
 from core.engine.remote import RemoteEngine
 from core.ports import Event
-from tests.fakes.openai import MODEL, OpenAIFake
+from tests.fakes.openai import MODEL, Label, OpenAIFake
 from tests.walk.house import House, arrival, living, settings_for
 from tests.walk.platforms import MAYA, heed_on, hurry, until
 from tests.walk.program import Program
@@ -112,11 +112,12 @@ async def test_the_task_is_exchanged_while_it_runs(tmp_path: Path, fake: OpenAIF
         assert set((await explained(house, done))["scores"]["probs"]) == INTENTS
 
 
-async def test_fury_opens_a_case(house: House) -> None:
+async def test_fury_opens_a_case_and_no_reply_is_asked_for(house: House, fake: OpenAIFake) -> None:
+    fake.label = lambda _: {"negative": 0.97, "neutral": 0.02, "positive": 0.01}
     done = await house.say(FURY)
-    assert (await explained(house, done))["scores"]["label"] == "neutral"
-    sure = await house.say("can I talk to a human please")
-    assert sure["owner"] == "queue"
+    assert done["owner"] == "queue"
+    assert (await explained(house, done))["rule"] == "spike"
+    assert len(fake.chats()) == 1
 
 
 @pytest.mark.parametrize("kind", ["status", "hang"])
@@ -133,29 +134,48 @@ async def test_a_failing_server_is_excused_once_and_then_a_person_comes(
         assert second["response"]
 
 
-@pytest.mark.parametrize("kind", ["hang", "cut", "error"])
+@pytest.mark.parametrize("kind", ["cut", "error"])
 async def test_a_reply_that_breaks_off_twice_brings_a_person(
-    tmp_path: Path, fake: OpenAIFake, kind: str
+    house: House, fake: OpenAIFake, kind: str
 ) -> None:
+    fake.label = breaking(fake, kind)
+    first = await house.say("hello")
+    assert first["owner"] == "bot"
+    assert first["response"] == house.app.texts.say("fallback", "en")
+    second = await house.say("hello, anybody?")
+    assert second["owner"] == "queue"
+    assert second["response"]
+    assert (await explained(house, second))["rule"] == "failure"
+    roles, texts = zip(*await house.lines(), strict=True)
+    assert roles == ("user", "bot", "user", "bot", "bot")
+    assert texts[3] == house.app.texts.say("withdrawn", "en")  # what had been shown of the reply
+    assert texts[4] == second["response"]
+
+
+async def test_a_good_reply_in_between_forgives_the_first_failure(
+    house: House, fake: OpenAIFake
+) -> None:
+    for kind in ("cut", "", "cut"):
+        fake.label = breaking(fake, kind) if kind else label
+        assert (await house.say(f"hello {kind}"))["owner"] == "bot"
+
+
+async def test_what_was_said_before_a_hang_is_an_answer(tmp_path: Path, fake: OpenAIFake) -> None:
     async with awake(with_server(tmp_path, fake, seconds=1.0)) as house:
-        for number, outcome in enumerate(("bot", "queue")):
-            fake.faults.clear()
-            fake.say = lambda _messages: ["I am here. "] * 2
-            fake.fail(kind, after=2, path="/none")
-            break_off(fake, kind)
-            done = await house.say(f"hello {number}")
-            assert done["response"], kind
-            if kind == "hang":  # what was said in time is an answer
-                assert done["owner"] == "bot"
-            else:
-                assert done["owner"] == outcome
+        fake.label = breaking(fake, "hang")
+        for text in ("hello", "hello, anybody?"):
+            done = await house.say(text)
+            assert (done["owner"], done["response"]) == ("bot", PIECES[0].strip())
 
 
-def break_off(fake: OpenAIFake, kind: str) -> None:
-    """Let the next stream break off after its first words; the tag before it is answered."""
-    fake.fail("status", count=1, path="/nowhere")
-    fake.faults = [one for one in fake.faults if one.path == "/chat/completions"]
-    fake.fail(kind, count=2, after=3)  # the tag is no stream: only the second one is hit
+def breaking(fake: OpenAIFake, kind: str) -> Label:
+    """Return how labels are read where the reply after each breaks off after its first words."""
+
+    def read(text: str) -> Mapping[str, float]:
+        fake.fail(kind, after=3)
+        return label(text)
+
+    return read
 
 
 async def test_a_server_that_comes_back_is_used_again(tmp_path: Path) -> None:
@@ -173,25 +193,27 @@ async def test_a_server_that_comes_back_is_used_again(tmp_path: Path) -> None:
 
 
 async def test_a_claim_hangs_up_on_the_server(tmp_path: Path) -> None:
-    async with OpenAIFake(lambda _messages: PIECES * 20, label, pace=0.05) as fake:
-        async with awake(with_server(tmp_path, fake)) as house:
-            opened = await house.say("can I talk to a human please")
-            await house.act(opened["case"], "claim")
-            await house.act(opened["case"], "botback")
-            async with asyncio.timeout(30), house.room.board().listen() as told:
-                await house.room.take_in([arrival("are you there?")])
-                async for event in told:
-                    if event.kind == "token":
-                        await house.act(opened["case"], "claim")
-                    if event.kind in ("withdrawn", "done"):
-                        break
-            assert event.kind == "withdrawn"
-            await house.idle()
-            assert (await house.view())["lines"][-1]["role"] != "bot"
-            engine = house.app.mind.engine
-            assert isinstance(engine, RemoteEngine)
-            assert engine.capacity().running == 0
-            await until(lambda: fake.open == 0)
+    async with (
+        OpenAIFake(lambda _messages: PIECES * 20, label, pace=0.05) as fake,
+        awake(with_server(tmp_path, fake)) as house,
+    ):
+        opened = await house.say("can I talk to a human please")
+        await house.act(opened["case"], "claim")
+        await house.act(opened["case"], "botback")
+        async with asyncio.timeout(30), house.room.board().listen() as told:
+            await house.room.take_in([arrival("are you there?")])
+            async for event in told:
+                if event.kind == "token":
+                    await house.act(opened["case"], "claim")
+                if event.kind in ("withdrawn", "done"):
+                    break
+        assert event.kind == "withdrawn"
+        await house.idle()
+        assert (await house.view())["lines"][-1]["role"] != "bot"
+        engine = house.app.mind.engine
+        assert isinstance(engine, RemoteEngine)
+        assert engine.capacity().running == 0
+        await until(lambda: fake.open == 0)
 
 
 async def test_many_people_at_once_get_their_own_answers(tmp_path: Path) -> None:

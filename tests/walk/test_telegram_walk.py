@@ -253,6 +253,15 @@ async def test_staff_claim_answer_and_take_notes(heed: Heed) -> None:
     assert ("staff", "Hi Maya, I have your order here.") in await heed.said(MAYA)
 
 
+async def test_staff_are_told_that_an_edit_of_theirs_does_not_arrive(heed: Heed) -> None:
+    topic = await furious(heed)
+    said = await heed.says(ANA, "It costs 10.", chat=DESK, thread=topic)
+    heed.telegram.edit(DESK, said, "It costs 20.")
+    await heed.settled(said, chat=DESK, kind="edited")
+    assert heed.read(MAYA)[-1] == "It costs 10."
+    assert "does not reach the person" in heed.read(DESK, topic)[-1]
+
+
 async def test_the_first_answer_claims_by_itself(heed: Heed) -> None:
     topic = await furious(heed)
     await heed.says(ANA, "I am on it.", chat=DESK, thread=topic)
