@@ -25,6 +25,7 @@ check: $(VENV)/.dev ## Formatter, linter, types, walls between the rooms
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/deptry .
 
 slow: $(VENV)/.dev ## Tests that need a real model
 	@$(PY) -m pytest -m slow $(ARGS)

@@ -366,7 +366,9 @@ class Handoff:
         versions = " · ".join(f"{k} {v}" for k, v in view["versions"].items() if v)
         if versions:
             rows.append(versions)
-        rows.append(say("card_hint", tongue))
+        place = self._place()
+        if place is None or place.platform != "discord":  # there a plain message stays inside
+            rows.append(say("card_hint", tongue))
         return Card(
             title=f"#{view['id']} {view['who']}"[:100],
             text="\n".join(rows)[:1900],

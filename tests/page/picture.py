@@ -17,9 +17,9 @@ from tests.page.program import Program
 TALK = (
     "Thank you so much, the new export is great!",
     "Hi, the export has not worked since this morning.",
-    "I am furious!! This is the third time you lost my data. Terrible, I have had enough!",
+    "I am furious!! You lost my data again, terrible!",
 )
-ANSWER = "Hello Ann, this is Sam. I have your backup here and am putting it back now."
+ANSWER = "Ann, I have your backup here; it will be back soon."
 NOTE = "Third loss this month: ask storage."
 
 

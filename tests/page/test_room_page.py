@@ -48,6 +48,12 @@ def reply(page: Page, text: str) -> None:
 
 def test_a_friendly_line_gets_its_tag_and_a_kind_answer(page: Page, room_url: str) -> None:
     visit(page, room_url)
+    page.evaluate(
+        """() => { window.grown = new Set(); new MutationObserver(() => {
+             const line = document.querySelector('.writing .text');
+             if (line) window.grown.add(line.textContent.length);
+           }).observe(document.querySelector('#lines'), {subtree: true, childList: true}); }"""
+    )
     said = say(page, FRIENDLY)
     expect(said.locator(".tag")).to_contain_text(re.compile(r"😄 positive, (strong|clear)"))
     answer = page.locator("#lines .bot .text")
@@ -55,6 +61,7 @@ def test_a_friendly_line_gets_its_tag_and_a_kind_answer(page: Page, room_url: st
     assert not CHINESE.search(answer.inner_text())
     expect(page.locator("#announce")).to_contain_text("Heed wrote: " + answer.inner_text()[:20])
     expect(page.locator("#typing")).to_be_hidden()
+    assert page.evaluate("window.grown.size") > 2  # it was seen being written
     expect(page.locator("#lines .line")).to_have_count(2)
     expect(page.locator("#desk svg path")).to_have_count(1)
     expect(page.locator("#transcript")).to_contain_text(FRIENDLY)
@@ -135,6 +142,23 @@ def test_a_case_is_closed_and_the_bot_speaks_again(
     before = page.locator("#lines .bot").count()
     say(page, FRIENDLY)
     expect(page.locator("#lines .bot")).to_have_count(before + 1)
+
+
+@pytest.mark.parametrize(
+    ("person", "sample"), [("ann", "slide"), ("lilei", "slide"), ("bob", "outburst")]
+)
+def test_the_samples_do_what_the_hints_promise(
+    page: Page, room_url: str, person: str, sample: str
+) -> None:
+    visit(page, f"{room_url}/?person={person}")
+    case, said = page.locator("article.case"), page.locator("#lines .user .tag")
+    for line in range(1, 2 if sample == "outburst" else 6):
+        page.locator(f"[value={sample}]").click()
+        expect(said).to_have_count(line)
+        expect(page.locator("#typing")).to_be_hidden()
+        if case.count():
+            break
+    expect(case).to_be_visible()
 
 
 def test_somebody_elses_case_is_taken_only_after_a_question(

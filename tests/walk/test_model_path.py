@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,8 @@ import pytest
 from bot import doctor
 from bot.app import serve
 from bot.settings import Model, Prompts, Settings
-from core.engine.local import LocalEngine
+from core import turn
+from core.engine.local import LocalEngine, thread
 from core.errors import PromptError, SetupError
 from core.ports import Event
 from core.tables import decision
@@ -207,6 +209,21 @@ async def test_another_task_is_another_file_and_no_code(
         assert found["versions"]["prompt"].startswith("intent@")
 
 
+async def test_a_task_file_that_is_deleted_stays_in_force(
+    tmp_path: Path, pupil: Path, prompts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (prompts / "mine.toml").write_text(INTENT, encoding="utf-8")
+    async with awake(with_model(tmp_path, pupil, prompts, tag="mine")) as house:
+        assert (await house.say("hello"))["sentiment"] in INTENTS
+        (prompts / "mine.toml").unlink()
+        with caplog.at_level(logging.WARNING):
+            done = await house.say("hello again")
+        assert (done["sentiment"] in INTENTS, done["response"]) == (True, SPOKEN)
+        assert "mine.toml is gone" in caplog.text
+        (prompts / "mine.toml").write_text(SENTIMENT, encoding="utf-8")
+        assert (await house.say("and now?"))["sentiment"] in LABELS
+
+
 async def test_a_prompt_file_changed_in_between_counts_from_the_next_turn(
     house: House, prompts: Path, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -345,6 +362,28 @@ async def test_a_model_that_breaks_in_the_middle_of_replies_brings_a_person(
     case = await house.room.case(second["case"])
     assert case is not None
     assert case["why"] == "engine failed 2 times"
+
+
+async def test_a_model_that_hangs_is_waited_for_by_nobody(
+    tmp_path: Path, pupil: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "GRACE", 0.3)
+    monkeypatch.setattr(thread, "_STUCK", 1.0)
+    model = Model(name=str(pupil), threads=1, slots=1, reply_seconds=1.0)
+    async with awake(settings_for(tmp_path, model=model, prompts=Prompts(dir=prompts))) as house:
+        worker, go_on = engine_of(house)._worker, threading.Event()
+        assert worker is not None
+        monkeypatch.setattr(worker.model, "step", lambda *_: go_on.wait(30) and 1 / 0)
+        said = asyncio.create_task(house.say("hello"))
+        await until(lambda: engine_of(house).capacity().running)
+        other = await house.say("hello", "bob")  # the only slot is taken
+        assert (await said)["response"] == house.app.texts.say("fallback", "en")
+        assert other["response"] == house.app.texts.say("apology", "en")
+        assert house.app.why_not_ready()
+        go_on.set()
+        await until(lambda: house.app.mind.ready)
+        monkeypatch.undo()
+        assert (await house.say("hello again", "bob"))["response"] == SPOKEN
 
 
 # -- the platforms -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from bot.settings import Model, Prompts, Settings
 from core.engine.local import LocalEngine
 from core.engine.scripted import ScriptedEngine
 from core.ports import Event
+from tests.checkpoints import make_checkpoint
 from tests.fakes.hub import QWEN, HubFake
 from tests.walk.house import House, arrival, living, settings_for
 from tests.walk.platforms import until
@@ -82,6 +83,18 @@ async def test_offline_the_page_names_the_other_ways_in(
         assert way in about["problem"]
     assert (about["ready"], about["progress"], about["offer"]) == (True, None, "qwen2.5-0.5b")
     assert (await house.say("hello"))["response"]
+
+
+async def test_a_found_model_that_cannot_be_used_leaves_the_default_speaking(
+    tmp_path: Path,
+) -> None:
+    make_checkpoint(tmp_path / "data" / "models" / QWEN, template=None)
+    async with living(settings(tmp_path)) as house:
+        about = await until(lambda: (found := house.room.engine())["problem"] and found)
+        assert "chat template" in about["problem"]
+        assert (about["name"], about["ready"]) == ("embedded", True)
+        done = await house.say("hello")
+        assert done["prompt_version"].startswith("phrases@")
 
 
 async def test_a_reply_that_has_begun_is_ended_by_who_began_it(house: House) -> None:

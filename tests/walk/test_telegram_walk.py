@@ -221,6 +221,7 @@ async def test_fury_brings_a_person_with_all_they_need_to_know(heed: Heed) -> No
     card, context, ping = [line for line in heed.telegram.seen(DESK, topic) if line.who == "bot"]
     assert card.text.startswith("Case 1 · Maya · telegram · en")
     assert "Waiting for a person" in card.text
+    assert card.text.endswith("Start with // for a note that stays inside.")
     assert FURY[:100] in card.text
     assert re.search(r"neg [01]\.\d\d neu 0\.\d\d pos 0\.\d\d", card.text)
     assert [label for label, _ in card.buttons] == ["Claim", "Resolve", "Not needed"]
