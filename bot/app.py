@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
-from itertools import chain, repeat
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from bot import database, models
-from bot.engines import make_book, make_engine, make_phrases
+from bot.engines import make_book, make_phrases
 from bot.replay import policies
 from bot.room import Room
 from bot.settings import Settings, StaffPlace
+from bot.speaker import Speaker
 from core.commands import Commands
 from core.delivery import Delivery
 from core.engine.embedded.table import Table, TableTagger
-from core.engine.mind import Engine, Mind
+from core.engine.mind import Mind
 from core.engine.ports import Limits
-from core.errors import DeliveryError, EngineError, PromptError, SetupError, StoreError
+from core.errors import StoreError
 from core.handoff import DeskPolicy, Handoff
 from core.hearing import Ear
 from core.lanes import Lanes
@@ -46,7 +41,6 @@ from core.turn import Rooms, Walk
 
 log = structlog.get_logger(__name__)
 
-RETRY = 20.0  # seconds between two tries to reach a model that was away at the start
 SWEEP = 20.0  # seconds between two looks at every unfinished row
 QUIET = 10.0  # seconds a row must have been left alone before the sweep rings its lane
 RETAIN = 3600.0  # seconds between two looks for texts that are too old
@@ -103,11 +97,18 @@ class App:
             score_days=settings.privacy.score_days,
         )
         self.turns: Lanes[int] = Lanes("turn", self.walk.work)
-        self.chosen = ("embedded", "")  # the model that will speak, and why
-        self.choose()
-        self._kept: set[asyncio.Task[None]] = set()
-        self.problem = ""  # why the configured model cannot speak
-        self.progress: float | None = None  # of a download, 0..1
+        self.speaker = Speaker(
+            settings, self.book, self.mind, tell=self.board.tell, alone=self._alone
+        )
+        self.room = Room(
+            store=self.store,
+            walk=self.walk,
+            handoff=self.handoff,
+            events=self.board,
+            speaker=self.speaker,
+            adapters=self.adapters,
+            busy=lambda: self.turns.busy,
+        )
 
     def _rooms(self, probe: Probe) -> Rooms:
         settings = self.settings
@@ -193,8 +194,8 @@ class App:
         own = self.settings.telegram
         desks = [p for p in desk_places(self.settings) if p.platform == "telegram"]
         return TelegramAdapter(
-            self.walk_door(),
-            token=_secret(own.token),
+            self.room,
+            token=secret_of(own.token),
             clock=self.clock,
             api_base=own.api_base,
             file_base=own.file_base,
@@ -202,7 +203,7 @@ class App:
             watch=frozenset(own.watch),
             mode=own.mode,
             webhook_url=own.webhook_url,
-            webhook_secret=_secret(own.webhook_secret),
+            webhook_secret=secret_of(own.webhook_secret),
             commands=COMMANDS,
             on_alarm=self._alarm,
         )
@@ -213,8 +214,8 @@ class App:
         own = self.settings.discord
         desks = [p for p in desk_places(self.settings) if p.platform == "discord"]
         return DiscordAdapter(
-            self.walk_door(),
-            token=_secret(own.token),
+            self.room,
+            token=secret_of(own.token),
             clock=self.clock,
             bot=DISCORD_BOT,
             api_base=own.api_base,
@@ -226,98 +227,12 @@ class App:
             on_alarm=self._alarm,
         )
 
-    def walk_door(self) -> Room:
-        """Return the door that adapters knock at."""
-        return Room(self)
+    def _alone(self) -> bool:
+        """Say whether nobody real can read what the model writes: no platform is connected."""
+        return not any(platform in ("telegram", "discord") for platform, _ in self.adapters)
 
     def _alarm(self, sentence: str) -> None:
         log.error("alarm", problem=sentence)
-
-    # --- the model --------------------------------------------------------------------------
-
-    def choose(self) -> None:
-        """Resolve `model.name` anew. A name that cannot be resolved ends the start, later."""
-        with suppress(SetupError):
-            self.chosen = models.chosen(self.settings)
-
-    async def load_model(self) -> None:
-        """Load the configured model; only the table hears until it is ready.
-
-        Raises SetupError when a model that the operator has named cannot be used. A server that
-        is away is asked again and again; the table stands in for it meanwhile.
-        """
-        named = self.settings.model.name not in ("auto", "embedded")
-        try:
-            await self._load(self.settings, patient=named)
-        except (SetupError, PromptError, EngineError) as error:
-            self._model_problem(error)
-            if named:
-                raise
-
-    async def use_model(self, name: str) -> None:
-        """Load a model that has just been fetched, and let it speak from the next turn on."""
-        chosen = self.settings.model.model_copy(update={"name": name})
-        try:
-            await self._load(self.settings.model_copy(update={"model": chosen}))
-        except (SetupError, PromptError, EngineError) as error:
-            self._model_problem(error)
-
-    async def _load(self, settings: Settings, *, patient: bool = False) -> None:
-        """Warm the model of `settings` up and swap it in; `patient` with one that is away."""
-        engine = make_engine(settings, self.book, allow_demo=len(self._platforms()) == 0)
-        if engine is None:
-            return
-        self.mind.loading = self.mind.engine is None
-        self.tell_engine()
-        try:
-            await engine.warm_up()
-            self.problem = ""
-        except BaseException as error:
-            if not (patient and isinstance(error, EngineError)):
-                await engine.close()
-                raise
-            self._model_problem(error)
-        finally:
-            self.mind.loading = False
-        await self.mind.swap(engine)
-        await self._reach(engine)
-        self.tell_engine()
-
-    async def _reach(self, engine: Engine) -> None:
-        """Warm an engine that is away up again and again, until another takes its place."""
-        waits = chain((1.0, 2.0, 5.0, 10.0), repeat(RETRY))
-        while self.problem and self.mind.engine is engine:
-            await asyncio.sleep(next(waits))
-            try:
-                await engine.warm_up()
-                self.problem = ""
-            except (SetupError, PromptError, EngineError) as error:
-                self.problem = str(error)  # it was away at the start: too late to end for it
-
-    def _model_problem(self, error: Exception) -> None:
-        self.problem = str(error)
-        log.error("the model cannot be used", problem=self.problem)
-        self.tell_engine()
-
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Hold on to a background task until it ends."""
-        self._kept.add(task)
-        task.add_done_callback(self._kept.discard)
-
-    def tell_engine(self) -> None:
-        """Tell every page which engine speaks, and how far a download is."""
-        self.board.tell(Event(kind="engine", key=None, data=self.walk_door().engine()))
-
-    def _platforms(self) -> list[str]:
-        return [p for p, _ in self.adapters if p in ("telegram", "discord")]
-
-    def why_not_ready(self) -> str | None:
-        """Say why nobody should send messages here yet; None: ready."""
-        if self.mind.loading:
-            return "The model is warming up."
-        if self.problem and self.settings.model.name not in ("auto", "embedded"):
-            return self.problem
-        return None if self.mind.ready else "The model has stopped."
 
     # --- running ----------------------------------------------------------------------------
 
@@ -325,7 +240,7 @@ class App:
         """Run everything until cancelled: adapters, `servers`, lanes, sweeps, the janitor."""
         await self.delivery.settle_doubts()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.load_model())  # first: what is unfinished waits for the model
+            tasks.create_task(self.speaker.load())  # first: what is unfinished waits for the model
             for adapter in self.adapters.values():
                 tasks.create_task(adapter.run(), name=f"{adapter.platform} adapter")
             for server in servers:
@@ -407,7 +322,7 @@ def desk_places(settings: Settings) -> list[Place]:
 
 def _bot_of(settings: Settings, place: StaffPlace) -> str | None:
     if place.platform == "telegram" and settings.telegram.token is not None:
-        return _secret(settings.telegram.token).partition(":")[0]
+        return secret_of(settings.telegram.token).partition(":")[0]
     if place.platform == "discord" and settings.discord.token is not None:
         return DISCORD_BOT
     return None
@@ -427,122 +342,6 @@ def config_hash(settings: Settings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _secret(value: Any) -> str:  # noqa: ANN401 - SecretStr or None
+def secret_of(value: Any) -> str:  # noqa: ANN401 - SecretStr or None
+    """Return a secret's text; empty when it is not set."""
     return "" if value is None else str(value.get_secret_value())
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
-    """Run Heed with its page until a signal ends it. Raises SetupError with what to do."""
-    from adapters.web import WebAdapter
-
-    database.prepare(settings.database.url)
-    with database.hold(settings.database.url):
-        await asyncio.to_thread(database.upgrade, settings.database.url)
-        _say(f"Database ready: {_shown(settings.database.url)}")
-        app = App(settings, probe=probe)
-        app.connect()
-        web = WebAdapter(
-            app.walk_door(),
-            clock=app.clock,
-            host=settings.http.host,
-            port=settings.http.port,
-            token=_secret(settings.http.token),
-            ready=app.why_not_ready,
-            metrics=app.walk_door().metrics,
-            webhook=_webhook(app),
-        )
-        try:
-            await web.check()
-            await _check(app)
-            app.add(web)
-            _say(f"Model: {app.walk_door().engine()['words']}")
-            await _until_signal(app, web)
-        finally:
-            await app.close()
-
-
-async def _check(app: App) -> None:
-    """Ask every platform whether its token is good, one line each."""
-    for adapter in app.adapters.values():
-        name = adapter.platform.capitalize()
-        try:
-            await adapter.check()
-        except DeliveryError as error:
-            _say(f"{name}: {str(error).rstrip('.')}. Heed goes on trying.")
-        else:
-            _say(f"{name}: {adapter.health().name or 'token accepted'}")
-
-
-def _webhook(app: App) -> Any:  # noqa: ANN401
-    for adapter in app.adapters.values():
-        if adapter.platform == "telegram" and app.settings.telegram.mode == "webhook":
-            return adapter.webhook  # type: ignore[attr-defined]
-    return None
-
-
-async def _until_signal(app: App, web: Any) -> None:  # noqa: ANN401 - WebAdapter
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    running = asyncio.create_task(app.run())
-    waiting = asyncio.create_task(stop.wait())
-    _say(f"Heed is at {web.url}")
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if running.done():
-        _raise_first(running)
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
-
-
-def _raise_first(running: asyncio.Task[None]) -> None:
-    """Raise the sentence for the operator out of a group of errors, or whatever ended it."""
-    error = running.exception()
-    for found in _leaves(error):
-        if isinstance(found, SetupError | PromptError):
-            raise found
-    if error is not None:
-        raise error
-
-
-def _leaves(error: BaseException | None) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [] if error is None else [error]
-
-
-async def chat(settings: Settings) -> None:
-    """Talk to Heed in this terminal; the same database, the same walk."""
-    from adapters.terminal import TerminalAdapter
-
-    database.prepare(settings.database.url)
-    with database.hold(settings.database.url):
-        await asyncio.to_thread(database.upgrade, settings.database.url)
-        app = App(settings)
-        terminal = TerminalAdapter(app.walk_door(), app.clock, sys.stdin, sys.stdout)
-        app.add(terminal)
-        running = asyncio.create_task(app.run())
-        ended = asyncio.create_task(terminal.ended.wait())
-        try:
-            await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                _raise_first(running)
-            await app.turns.idle()
-            await app.posts.idle()
-        finally:
-            ended.cancel()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await app.close()
-
-
-def _shown(url: str) -> str:
-    path = database.file_of(url)
-    return str(Path(path)) if path is not None else url.partition("://")[0]

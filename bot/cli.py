@@ -92,7 +92,7 @@ def run(ctx: click.Context) -> None:  # noqa: D103  # the table has the line
     import asyncio
 
     settings = _settings(ctx)
-    from bot.app import serve
+    from bot.program import serve
 
     asyncio.run(serve(settings))
 
@@ -103,7 +103,7 @@ def chat(ctx: click.Context) -> None:  # noqa: D103
     import asyncio
 
     settings = _settings(ctx)
-    from bot.app import chat as talk
+    from bot.program import chat as talk
 
     asyncio.run(talk(settings))
 

@@ -232,7 +232,7 @@ def end(
     """
     _set(connection, row_id, now, state=state, error=error)
     row = connection.execute(select(outbox).where(outbox.c.id == row_id)).first()
-    if row is not None and row.kind == "thread":
+    if row is not None and row.kind == "thread" and not row.message_id:  # else only its name
         connection.execute(
             update(staff_thread)
             .where(staff_thread.c.id == row.staff_thread_id)

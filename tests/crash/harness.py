@@ -139,8 +139,9 @@ async def run(
                 if not last:
                     stage.trap.set()
                 if case.seed is not None and not last:
-                    await asyncio.wait({ended}, timeout=chance.uniform(0.15, 1.2))
+                    await asyncio.wait({ended}, timeout=chance.uniform(0.1, 1.0))
                     stage.child.kill()
+                    await ended
                 idle = await until(
                     lambda: ended.done() or (talk.over and database.idle(talk.all)), TIME
                 )

@@ -25,7 +25,7 @@ OPEN = "('streaming', 'queued', 'sending')"
 class Case:
     """Where, and how often, Heed is killed."""
 
-    point: str = ""  # a probe's name, or "before X" / "after X" for a call X of the platform
+    point: str = ""  # the name of a probe
     hit: int = 1
     call: str = ""  # the platform's call, where the point is one of its
     after: bool = False

@@ -35,6 +35,8 @@ import adapters.telegram
 import adapters.telegram.pace as telegram_pace
 import adapters.web
 import bot.app
+import bot.program
+import bot.speaker
 import core.commands
 import core.delivery
 from bot import logs
@@ -125,8 +127,8 @@ def live(command: dict[str, Any]) -> None:
     telegram_pace.PRIVATE = telegram_pace.GROUP = telegram_pace.OVERALL = 0.001
     if command.get("engine") == "echo":
         mind = ScriptedEngine(replies=echo, tags=feel, pace=command.get("pace", 0.0), slots=4)
-        bot.app.make_engine = lambda *_args, **_more: mind
-    asyncio.run(bot.app.serve(settings, probe=trap))
+        bot.speaker.make_engine = lambda *_args, **_more: mind
+    asyncio.run(bot.program.serve(settings, probe=trap))
 
 
 def born(command: dict[str, Any]) -> int:

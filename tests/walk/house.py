@@ -51,7 +51,7 @@ class House:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self.room = app.walk_door()
+        self.room = app.room
 
     async def say(self, text: str, user: str = "ann", **changes: Any) -> dict[str, Any]:
         """Say one line and wait for what came of it."""
@@ -85,16 +85,16 @@ async def living(settings: Settings, **parts: Any) -> AsyncIterator[House]:
     app = App(settings, probe=parts.pop("probe", no_probe))
     app.add(
         WebAdapter(
-            app.walk_door(),
+            app.room,
             clock=app.clock,
             host="127.0.0.1",
             port=0,
-            ready=app.why_not_ready,
-            metrics=app.walk_door().metrics,
+            ready=app.speaker.why_not_ready,
+            metrics=app.room.metrics,
         )
     )
     for adapter in parts.pop("adapters", ()):
-        app.add(adapter(app.walk_door(), app.clock))
+        app.add(adapter(app.room, app.clock))
     if "engine" in parts:
         await app.mind.swap(parts.pop("engine"))
     running = asyncio.create_task(app.run())

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bot import doctor
-from bot.app import serve
+from bot.program import serve
 from bot.settings import Model, Prompts, Settings
 from core import turn
 from core.engine.local import LocalEngine, thread
@@ -340,7 +340,7 @@ async def test_a_model_that_dies_is_stood_in_for_and_then_a_person_comes(house: 
     second = await house.say("hello, anybody?")
     assert second["owner"] == "queue"
     assert (await explained(house, second))["rule"] == "failure"
-    assert house.app.why_not_ready()
+    assert house.app.speaker.why_not_ready()
 
 
 async def test_a_model_that_breaks_in_the_middle_of_replies_brings_a_person(
@@ -379,7 +379,7 @@ async def test_a_model_that_hangs_is_waited_for_by_nobody(
         other = await house.say("hello", "bob")  # the only slot is taken
         assert (await said)["response"] == house.app.texts.say("fallback", "en")
         assert other["response"] == house.app.texts.say("apology", "en")
-        assert house.app.why_not_ready()
+        assert house.app.speaker.why_not_ready()
         go_on.set()
         await until(lambda: house.app.mind.ready)
         monkeypatch.undo()

@@ -182,14 +182,14 @@ async def test_a_server_that_comes_back_is_used_again(tmp_path: Path) -> None:
     async with OpenAIFake(lambda _messages: PIECES, label) as fake:
         await fake.gone()
         async with living(with_server(tmp_path, fake, seconds=2.0)) as house:
-            await until(lambda: house.app.problem)
-            assert "cannot be reached" in house.app.problem
+            await until(lambda: house.app.speaker.problem)
+            assert "cannot be reached" in house.app.speaker.problem
             sorry = await house.say("hello")
             assert sorry["response"] == house.app.texts.say("apology", "en")
             await fake.back()
             await until(lambda: house.app.mind.ready, 20)
             assert (await house.say("hello"))["response"] == ANSWER
-            assert house.app.why_not_ready() is None
+            assert house.app.speaker.why_not_ready() is None
 
 
 async def test_a_claim_hangs_up_on_the_server(tmp_path: Path) -> None:
