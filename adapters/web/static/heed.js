@@ -154,6 +154,7 @@ async function refresh() {
       const state = await answer.json();
       owner = state.owner;
       for (const [name, html] of Object.entries(state.parts)) patch(find(name), html);
+      fold(document.querySelector(".problem"));
       settleLines();
       announce(state);
       showTyping();
@@ -235,6 +236,7 @@ async function send(form, button) {
   const pending = form.id === "say" ? bubble("user pending", box.value.trim()) : null;
   const typed = box?.value;
   if (box) box.value = "";
+  if (form.closest("#bar")) sessionStorage.removeItem("heed.problem"); // asked anew: told anew
   showTyping();
   try {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(data), headers: { "Heed-Live": "1" } });
@@ -317,7 +319,9 @@ find("show-keys").addEventListener("click", () => find("keys").showModal());
 
 // A problem that was folded away stays folded until it is another one.
 
-const folded = (box) => sessionStorage.getItem("heed.problem") === box.textContent.trim();
+function folded(box) {
+  return sessionStorage.getItem("heed.problem") === box.textContent.trim();
+}
 
 function fold(box) {
   if (box && folded(box)) box.open = false;
