@@ -12,7 +12,7 @@ from functools import partial
 from core.escalation import past_from_row, past_to_row
 from core.message import Button, Message, Scores
 from core.mood import Mood, step
-from core.store import Connection, desk, privacy, turns, views
+from core.store import Connection, desk, lines, privacy, turns, views
 from core.store.desk import Changed
 from core.store.turns import Heard, Plan, Start
 from core.turn import Walk
@@ -158,7 +158,7 @@ class Commands:
         await rooms.mind.drop(start.key)
         verdict = await self._walk.hear(start)
         was = await rooms.store.write(
-            partial(turns.edit_line, start=start, message=message, scores=verdict.scores)
+            partial(lines.edit_line, start=start, message=message, scores=verdict.scores)
         )
         if was is None:
             await self._close(start)
@@ -179,7 +179,7 @@ class Commands:
         await rooms.mind.drop(start.key)
 
         def erase(connection: Connection) -> Changed | None:
-            turns.delete_line(connection, start, message.message_id)
+            lines.delete_line(connection, start, message.message_id)
             return self._closed(connection, start, rooms.texts.say("deleted_by_user", "en"))
 
         self._send(await rooms.store.write(erase))
@@ -191,7 +191,7 @@ class Commands:
         )
 
         def note(connection: Connection) -> Changed | None:
-            turns.reachable(connection, start.conversation_id, yes=yes)
+            lines.reachable(connection, start.conversation_id, yes=yes)
             return self._closed(connection, start, "" if yes else words)
 
         self._send(await rooms.store.write(note))

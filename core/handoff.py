@@ -8,17 +8,18 @@ buttons from a staff chat come through the inbox like any message, and are carri
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from core.card import Cards
 from core.errors import DeskError, NeedsConfirm, StaleCard
 from core.message import Button, Message, Place, TextLimit
 from core.ports import Clock, StaffVerb as Verb
 from core.split import split
-from core.store import Connection, Store, desk, turns, views
-from core.store.desk import Card, Change, Changed
+from core.store import Connection, Store, desk, threads, turns, views
+from core.store.desk import Change, Changed
 from core.store.outbox import Lane
 from core.texts import Texts
 
@@ -40,7 +41,6 @@ COMMANDS: Mapping[str, Verb] = {
     "note": "note",
 }
 _BUTTON = re.compile(r"h:([0-9a-z]{1,12}):([a-z]{2}):([0-9a-z]{1,12})")
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 COPY = TextLimit(size=1900)  # fits a post on every platform
 REOPEN = 24 * 3600.0  # seconds after Resolve in which a new message reopens the case
@@ -91,12 +91,14 @@ class Handoff:
         self._changed = changed
         self._policy = policy or DeskPolicy()
         self._language = language
+        self._cards = Cards(texts=texts, language=language)
 
     def facts(self) -> desk.Desk:
         """Return the fixed facts every change of a case needs, as they are now."""
+        place = self._place()
         return desk.Desk(
-            place=self._place(),
-            draw=self.draw,
+            place=place,
+            draw=partial(self._cards.draw, platform="" if place is None else place.platform),
             view=views.case_view,
             withdrawn=partial(self._texts.say, "withdrawn"),
         )
@@ -295,9 +297,9 @@ class Handoff:
         who = message.author.name or message.author.id
         if message.kind == "pressed":
             return _pressed(message.data, who)
-        case_id = desk.case_at(connection, message.key.place, message.reply_to)
+        case_id = threads.case_at(connection, message.key.place, message.reply_to)
         if case_id is None and message.kind == "command":
-            case_id = desk.case_of(connection, message.key.place, who)
+            case_id = threads.case_of(connection, message.key.place, who)
         if case_id is None:
             return None
         if message.kind == "edited" and message.key.platform != "discord":
@@ -311,7 +313,7 @@ class Handoff:
         text = message.text.strip()
         if text.startswith("//"):
             return Action(case_id=case_id, verb="note", who=who, text=text[2:].strip())
-        on_card = message.reply_to is not None and desk.is_card(
+        on_card = message.reply_to is not None and threads.is_card(
             connection, message.key.place, message.reply_to
         )
         plain = message.reply_to is None or on_card
@@ -332,7 +334,7 @@ class Handoff:
         """Tell staff why nothing was done; a held-back answer is kept as a note."""
         action = self._read(connection, message)
         if not isinstance(action, Action):
-            case_id = desk.case_at(connection, message.key.place, message.reply_to)
+            case_id = threads.case_at(connection, message.key.place, message.reply_to)
             if case_id is None:
                 return None
             return desk.tell_staff(connection, case_id, str(error), now, what="refused")
@@ -347,55 +349,6 @@ class Handoff:
                 desk.note(connection, action.case_id, action.who, action.text, now)
                 words = f"{words}\n{self._texts.say('note_saved', self._language)}"
         return desk.tell_staff(connection, action.case_id, words, now, what="refused")
-
-    def draw(self, view: Mapping[str, Any]) -> Card:
-        """Draw a case for a staff chat: who, why, mood, what moved it, what can be done."""
-        say = self._texts.say
-        tongue = self._language
-        name = view["claimed_by"] or view.get("resolved_by") or ""
-        title = say("card_title", tongue, case=view["id"], who=view["who"])
-        rows = [
-            f"{title} · {view['platform']} · {view['lang'] or '?'}",
-            say(f"card_state_{view['state']}", tongue, name=name or "Heed"),
-            f"{say('card_why', tongue)}: {view['why']}",
-            f"{say('card_mood', tongue)}: {view['mood']:+.2f} ({view['level']})",
-        ]
-        if view["moved_by"]:
-            rows.append(f"{say('card_moved_by', tongue)}:")
-            rows += [f"• {_short(m['text'])}\n  {_numbers(m)}" for m in view["moved_by"]]
-        versions = " · ".join(f"{k} {v}" for k, v in view["versions"].items() if v)
-        if versions:
-            rows.append(versions)
-        place = self._place()
-        if place is None or place.platform != "discord":  # there a plain message stays inside
-            rows.append(say("card_hint", tongue))
-        return Card(
-            title=f"#{view['id']} {view['who']}"[:100],
-            text="\n".join(rows)[:1900],
-            buttons=self._buttons(view),
-        )
-
-    def _buttons(self, view: Mapping[str, Any]) -> tuple[Button, ...]:
-        verbs: dict[str, Sequence[str]] = {
-            "queued": ("cl", "rs", "nn"),
-            "human": ("re", "rs", "nn", "bb"),
-            "watch": ("cl", "rs"),
-            "resolved": (),
-        }
-        names = {
-            "cl": "button_claim",
-            "re": "button_release",
-            "rs": "button_resolve",
-            "nn": "button_notneeded",
-            "bb": "button_botback",
-        }
-        return tuple(
-            Button(
-                label=self._texts.say(names[code], self._language),
-                data=f"h:{base36(view['id'])}:{code}:{base36(view['version'])}",
-            )
-            for code in verbs[view["state"]]
-        )
 
 
 def _pressed(data: str, who: str) -> Action | None:
@@ -431,23 +384,3 @@ def _peak(view: Mapping[str, Any]) -> float:
 
 def _not_needed(connection: Connection, view: Mapping[str, Any]) -> int:
     return views.verdicts(connection, view["id"], "not needed")
-
-
-def _short(text: str, most: int = 200) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def _numbers(moved: Mapping[str, Any]) -> str:
-    probs = " ".join(f"{label[:3]} {p:.2f}" for label, p in moved["probs"].items())
-    return f"{probs} · intensity {moved['intensity']:+.2f} · confidence {moved['confidence']:.2f}"
-
-
-def base36(number: int) -> str:
-    """Return a number in base 36, as button data keeps it. `number` >= 0."""
-    digits = ""
-    while True:
-        number, rest = divmod(number, 36)
-        digits = _DIGITS[rest] + digits
-        if not number:
-            return digits

@@ -167,8 +167,8 @@ class Post:
     """One outbox row as an adapter sees it: one platform message to send or to edit.
 
     For kind `thread` the adapter makes a topic or thread named `text` in `place` and returns its
-    id in the receipt. For kind `edit`, and for any row that already has `message_id`, the adapter
-    edits that message instead of sending a new one.
+    id in the receipt; with `message_id` set it renames that thread. For kind `edit`, and for any
+    other row that already has `message_id`, it edits that message instead of sending a new one.
     """
 
     id: int

@@ -29,7 +29,8 @@ from core.plans import Planner
 from core.ports import Adapter, Board, Clock, Event, EventKind, Probe, desk_message, no_probe
 from core.store import Store, intake, turns
 from core.store.desk import Opening
-from core.store.outbox import Lane, open_stream
+from core.store.outbox import Lane
+from core.store.streams import open_stream
 from core.store.turns import Finished, Plan, Start
 from core.texts import Texts
 from core.triggers import match

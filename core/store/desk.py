@@ -15,10 +15,12 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from core.errors import DeskError, NeedsConfirm, StaleCard
-from core.message import Button, ConversationKey, Owner, Place, PostKind
-from core.store.outbox import Lane, Outgoing, enqueue, silence
+from core.message import Button, ConversationKey, Owner, Place
+from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, key_of
-from core.tables import audit, case, conversation, history, outbox, pair, staff_thread
+from core.store.streams import silence
+from core.store.threads import threads_of, to_staff
+from core.tables import audit, case, conversation, history, outbox, staff_thread
 
 OWNER_OF: Mapping[str, Owner] = {
     "queued": "queue",
@@ -108,7 +110,7 @@ def open_case(
         posts.append(_notice(connection, conversation_id, cause, opening.notice, now))
     posts += (
         _refresh(connection, case_id, cause, desk, now, opening.ping)
-        if _threads(connection, case_id)
+        if threads_of(connection, case_id)
         else _first_thread(connection, case_id, opening, cause, desk)
     )
     lanes = enqueue(connection, conversation_id, posts, now)
@@ -131,13 +133,13 @@ def _first_thread(
     )
     card = desk.draw(desk.view(connection, case_id))
     posts = [
-        _to_staff(thread, cause, "thread", card.title),
-        _to_staff(thread, cause, "card", card.text, card.buttons),
+        to_staff(thread, cause, "thread", card.title),
+        to_staff(thread, cause, "card", card.text, card.buttons),
     ]
     if opening.context:
-        posts.append(_to_staff(thread, cause, "context", opening.context))
+        posts.append(to_staff(thread, cause, "context", opening.context))
     if opening.ping:
-        posts.append(_to_staff(thread, cause, "ping", opening.ping))
+        posts.append(to_staff(thread, cause, "ping", opening.ping))
     return posts
 
 
@@ -298,86 +300,9 @@ def tell_staff(
     """Leave one line in the case's threads."""
     row = connection.execute(select(case).where(case.c.id == case_id)).one()
     cause = _audit(connection, case_id, what, "", now)
-    posts = [_to_staff(thread, cause, "relay", words) for thread in _threads(connection, case_id)]
+    posts = [to_staff(thread, cause, "relay", words) for thread in threads_of(connection, case_id)]
     lanes = enqueue(connection, row.conversation_id, posts, now)
     return _changed(connection, case_id, row.conversation_id, lanes)
-
-
-def copies(
-    connection: Connection, case_id: int, inbox_id: int, parts: Sequence[str], history_id: int
-) -> list[Outgoing]:
-    """Return the posts that copy a person's message into the case's threads."""
-    return [
-        Outgoing(
-            kind="relay",
-            text=words,
-            cause_kind="inbox",
-            cause_id=inbox_id,
-            part=part,
-            staff_thread_id=thread,
-            history_id=history_id,
-        )
-        for thread in _threads(connection, case_id)
-        for part, words in enumerate(parts)
-    ]
-
-
-def case_at(connection: Connection, place: Place, reply_to: str | None) -> int | None:
-    """Return the case that a staff message in `place` speaks to: by its thread, else by reply."""
-    if place.thread:
-        found = connection.execute(
-            select(staff_thread.c.case_id)
-            .where(
-                staff_thread.c.platform == place.platform,
-                staff_thread.c.bot == place.bot,
-                staff_thread.c.chat == place.chat,
-                staff_thread.c.thread == place.thread,
-            )
-            .order_by(staff_thread.c.id.desc())
-        ).scalar()
-        if found is not None:
-            return int(found)
-    if reply_to is None:
-        return None
-    by_reply = connection.execute(
-        select(pair.c.case_id).where(
-            pair.c.platform == place.platform,
-            pair.c.chat.in_((place.chat, place.thread)),
-            pair.c.message_id == reply_to,
-        )
-    ).scalar()
-    return None if by_reply is None else int(by_reply)
-
-
-def case_of(connection: Connection, place: Place, who: str) -> int | None:
-    """Return the only case that `who` holds in a chat without threads; None: none, or several."""
-    found = connection.execute(
-        select(case.c.id)
-        .join(staff_thread, staff_thread.c.case_id == case.c.id)
-        .where(
-            staff_thread.c.platform == place.platform,
-            staff_thread.c.bot == place.bot,
-            staff_thread.c.chat == place.chat,
-            staff_thread.c.thread == place.thread,
-            case.c.claimed_by == who,
-            case.c.state == "human",
-        )
-    ).all()
-    return int(found[0].id) if len(found) == 1 else None
-
-
-def is_card(connection: Connection, place: Place, message_id: str) -> bool:
-    """Say whether a message is the card of some case."""
-    return (
-        connection.execute(
-            select(staff_thread.c.id).where(
-                staff_thread.c.platform == place.platform,
-                staff_thread.c.chat == place.chat,
-                staff_thread.c.card_message_id == message_id,
-            )
-        ).first()
-        is not None
-    )
 
 
 def redraw(connection: Connection, case_id: int, desk: Desk, now: float) -> Changed:
@@ -395,7 +320,7 @@ def _refresh(
     connection: Connection, case_id: int, cause: int, desk: Desk, now: float, say: str = ""
 ) -> list[Outgoing]:
     """Return the posts that bring the case's cards up to date; older redrawings are dropped."""
-    threads = _threads(connection, case_id)
+    threads = threads_of(connection, case_id)
     if not threads:
         return []
     card = desk.draw(desk.view(connection, case_id))
@@ -411,23 +336,10 @@ def _refresh(
     )
     posts = []
     for thread in threads:
-        posts.append(_to_staff(thread, cause, "edit", card.text, card.buttons))
+        posts.append(to_staff(thread, cause, "edit", card.text, card.buttons))
         if say:
-            posts.append(_to_staff(thread, cause, "ping", say))
+            posts.append(to_staff(thread, cause, "ping", say))
     return posts
-
-
-def _to_staff(
-    thread: int, cause: int, kind: PostKind, words: str, buttons: tuple[Button, ...] = ()
-) -> Outgoing:
-    return Outgoing(
-        kind=kind,
-        text=words,
-        buttons=buttons,
-        cause_kind="case_event",
-        cause_id=cause,
-        staff_thread_id=thread,
-    )
 
 
 def _changed(
@@ -442,11 +354,6 @@ def _changed(
         key=key_of(person),
         lanes=tuple(lanes),
     )
-
-
-def _threads(connection: Connection, case_id: int) -> list[int]:
-    rows = connection.execute(select(staff_thread.c.id).where(staff_thread.c.case_id == case_id))
-    return [int(row.id) for row in rows]
 
 
 def _notice(

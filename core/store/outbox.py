@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select, update
 
 from core.message import Arrival, Author, Button, Message, Place, Post, PostKind, Receipt
 from core.store.intake import take_in
@@ -97,7 +97,7 @@ def claim(connection: Connection, lane: Lane, now: float) -> Claim | float | Non
             return None  # being written or being sent: what comes after waits for it
         verdict = _may_leave(connection, row)
         if verdict != "queued":
-            _set(connection, row.id, now, state=verdict)
+            mark(connection, row.id, now, state=verdict)
             continue
         if row.retry_at > now:
             return float(row.retry_at - now)
@@ -127,10 +127,10 @@ def _claimed(
 ) -> Claim | float | None:
     place, message_id, reply_to = _target(connection, row)
     if row.kind == "edit" and not message_id:
-        _set(connection, row.id, now, state="withdrawn", error="nothing to edit")
+        mark(connection, row.id, now, state="withdrawn", error="nothing to edit")
         return claim(connection, lane, now)
     first = row.first_try_at if row.first_try_at is not None else now
-    _set(connection, row.id, now, state="sending", tries=row.tries + 1, first_try_at=first)
+    mark(connection, row.id, now, state="sending", tries=row.tries + 1, first_try_at=first)
     private = connection.execute(
         select(conversation.c.private).where(conversation.c.id == row.conversation_id)
     ).scalar_one()
@@ -169,7 +169,7 @@ def _target(connection: Connection, row: Any) -> tuple[Place, str, str]:  # noqa
 
 def remember(connection: Connection, row_id: int, message_id: str, now: float) -> None:
     """Keep a placeholder's id, so that a repeat edits that very message."""
-    _set(connection, row_id, now, message_id=message_id)
+    mark(connection, row_id, now, message_id=message_id)
 
 
 def sent(connection: Connection, row_id: int, receipt: Receipt, now: float) -> None:
@@ -179,7 +179,7 @@ def sent(connection: Connection, row_id: int, receipt: Receipt, now: float) -> N
         return
     # Words that staff must no longer see went out while they were erased: edited once more.
     state = "queued" if row.error == ERASED else "sent"
-    _set(connection, row_id, now, state=state, message_id=receipt.message_id, error="")
+    mark(connection, row_id, now, state=state, message_id=receipt.message_id, error="")
     if row.staff_thread_id is not None:
         _sent_to_staff(connection, row, receipt)
     elif row.history_id is not None:
@@ -216,7 +216,7 @@ def _sent_to_staff(connection: Connection, row: Any, receipt: Receipt) -> None: 
 
 def later(connection: Connection, row_id: int, seconds: float, error: str, now: float) -> None:
     """Put a row back: nothing was sent, or sending again shows nothing twice."""
-    _set(connection, row_id, now, state="queued", retry_at=now + seconds, error=error)
+    mark(connection, row_id, now, state="queued", retry_at=now + seconds, error=error)
 
 
 def end(
@@ -230,7 +230,7 @@ def end(
 
     A thread that nobody knows of is as good as none: its case lives in the desk's chat itself.
     """
-    _set(connection, row_id, now, state=state, error=error)
+    mark(connection, row_id, now, state=state, error=error)
     row = connection.execute(select(outbox).where(outbox.c.id == row_id)).first()
     if row is not None and row.kind == "thread" and not row.message_id:  # else only its name
         connection.execute(
@@ -252,7 +252,7 @@ def no_thread(connection: Connection, row_id: int, error: str, now: float) -> No
     thread = staff_thread.c.id == row.staff_thread_id
     status = connection.execute(select(staff_thread.c.status).where(thread)).scalar()
     hopeless = row.kind == "thread" or status != "ready"
-    _set(connection, row_id, now, state="failed" if hopeless else "queued", error=error)
+    mark(connection, row_id, now, state="failed" if hopeless else "queued", error=error)
     if status == "ready":
         _card_again(connection, row.staff_thread_id, now)
     if status != "fallback":
@@ -275,7 +275,7 @@ def _card_again(connection: Connection, thread_id: int, now: float) -> None:
     if not cards:
         return
     drawn = [row for row in rows if row.kind == "card" or row.message_id == cards[-1].message_id]
-    _set(
+    mark(
         connection,
         cards[-1].id,
         now,
@@ -297,7 +297,7 @@ def unreachable(connection: Connection, row_id: int, now: float) -> int | None:
     if row is None:
         return None
     if row.staff_thread_id is not None:
-        _set(connection, row_id, now, state="failed", error="the desk cannot be reached")
+        mark(connection, row_id, now, state="failed", error="the desk cannot be reached")
         return None
     connection.execute(
         update(outbox)
@@ -340,7 +340,8 @@ def _gone(connection: Connection, row: Any, now: float) -> None:  # noqa: ANN401
     take_in(connection, [(arrival, "")], now)
 
 
-def _set(connection: Connection, row_id: int, now: float, **values: Any) -> None:  # noqa: ANN401
+def mark(connection: Connection, row_id: int, now: float, **values: Any) -> None:  # noqa: ANN401
+    """Write columns of one row."""
     connection.execute(update(outbox).where(outbox.c.id == row_id).values(touched_at=now, **values))
 
 
@@ -381,118 +382,3 @@ def open_lanes(connection: Connection, now: float, quiet: float = 0.0) -> list[L
         .distinct()
     )
     return [_lane(row.conversation_id, row.staff_thread_id) for row in rows]
-
-
-def silence(connection: Connection, conversation_id: int, now: float) -> list[int]:
-    """Withdraw the machine's unsent words to a person; return rows that had begun to show."""
-    rows = connection.execute(
-        select(outbox.c.id, outbox.c.state).where(
-            outbox.c.conversation_id == conversation_id,
-            outbox.c.bot_text,
-            outbox.c.state.in_(("queued", "streaming")),
-        )
-    ).all()
-    for row in rows:
-        _set(connection, row.id, now, state="withdrawn", error="a human took over")
-    return [int(row.id) for row in rows if row.state == "streaming"]
-
-
-def open_stream(
-    connection: Connection,
-    conversation_id: int,
-    inbox_id: int,
-    standing: tuple[str, int],
-    now: float,
-) -> int | None:
-    """Open the reply's row before its first word shows; None: owner or version have moved."""
-    person = connection.execute(
-        select(conversation.c.owner, conversation.c.version).where(
-            conversation.c.id == conversation_id
-        )
-    ).first()
-    if person is None or (person.owner, person.version) != standing:
-        return None
-    _clear(connection, inbox_id)
-    made = insert_once(
-        connection,
-        outbox,
-        {
-            "conversation_id": conversation_id,
-            "cause_kind": "inbox",
-            "cause_id": inbox_id,
-            "kind": "reply",
-            "part": 0,
-            "bot_text": True,
-            "state": "streaming",
-            "nonce": new_nonce(),
-            "queued_at": now,
-            "touched_at": now,
-        },
-    )
-    if made is None:  # a run before a crash opened it: the same row, the same message
-        made = connection.execute(
-            select(outbox.c.id).where(
-                outbox.c.cause_kind == "inbox",
-                outbox.c.cause_id == inbox_id,
-                outbox.c.kind == "reply",
-                outbox.c.part == 0,
-                outbox.c.state == "streaming",
-            )
-        ).scalar()
-    return made
-
-
-def _clear(connection: Connection, inbox_id: int) -> None:
-    """Make way for a reply: its message is still unanswered, so an earlier try said nothing."""
-    connection.execute(
-        delete(outbox).where(
-            outbox.c.cause_kind == "inbox",
-            outbox.c.cause_id == inbox_id,
-            outbox.c.kind == "reply",
-            outbox.c.state.in_(("withdrawn", "held")),
-        )
-    )
-
-
-def close_stream(
-    connection: Connection, inbox_id: int, posts: Sequence[Outgoing], now: float
-) -> list[Outgoing]:
-    """Put the final text on a streaming row; return the posts that still need rows."""
-    _clear(connection, inbox_id)
-    rest = []
-    for post in posts:
-        found = connection.execute(
-            update(outbox)
-            .where(
-                outbox.c.cause_kind == "inbox",
-                outbox.c.cause_id == inbox_id,
-                outbox.c.kind == post.kind,
-                outbox.c.part == post.part,
-                outbox.c.state == "streaming",
-            )
-            .values(
-                state="queued",
-                text=post.text,
-                buttons=[[b.label, b.data] for b in post.buttons],
-                reply_to=post.reply_to,
-                history_id=post.history_id,
-                touched_at=now,
-            )
-        )
-        if not found.rowcount:
-            rest.append(post)
-    return rest
-
-
-def drop_streams(connection: Connection, inbox_ids: Sequence[int], now: float) -> bool:
-    """Withdraw streaming rows of a turn that ends without a reply; True if one was open."""
-    changed = connection.execute(
-        update(outbox)
-        .where(
-            outbox.c.cause_kind == "inbox",
-            outbox.c.cause_id.in_(inbox_ids),
-            outbox.c.state == "streaming",
-        )
-        .values(state="withdrawn", touched_at=now)
-    )
-    return bool(changed.rowcount)

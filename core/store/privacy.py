@@ -103,8 +103,15 @@ def forget(
     connection.execute(
         delete(outbox).where(outbox.c.conversation_id == conversation_id, not_(leaving))
     )
-    for table in (inbox, history, decision):
+    for table in (history, decision):
         connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
+    # Emptied, but there until `bury`: the platform may send the last message again, and its key
+    # alone tells that it was carried out.
+    connection.execute(
+        update(inbox)
+        .where(inbox.c.conversation_id == conversation_id)
+        .values(message={}, raw="", urgent="", error="", state="done")
+    )
     _unpoison(connection, conversation_id)
     connection.execute(
         update(case)
@@ -204,11 +211,10 @@ def retain(connection: Connection, text_days: int, score_days: int, now: float) 
     """Let go of texts and scores that are older than the operator keeps them."""
     texts, scores = now - text_days * DAY, now - score_days * DAY
     connection.execute(delete(inbox).where(inbox.c.state != "waiting", inbox.c.touched_at < texts))
-    connection.execute(
-        delete(outbox).where(
-            outbox.c.state.not_in(("queued", "sending", "streaming")), outbox.c.touched_at < texts
-        )
-    )
+    old = outbox.c.state.not_in(("queued", "sending", "streaming")), outbox.c.touched_at < texts
+    connection.execute(delete(outbox).where(*old, outbox.c.staff_thread_id.is_(None)))
+    # What staff were shown can be erased later only as long as we know where it is.
+    connection.execute(update(outbox).where(*old).values(text="", buttons=None))
     connection.execute(
         update(history)
         .where(history.c.at < texts, history.c.text != "")

@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from core.message import ConversationKey, Message, Owner, Said, Scores
-from core.store import desk as cases
-from core.store.outbox import Lane, Outgoing, close_stream, drop_streams, enqueue
+from core.store import desk as cases, threads
+from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, insert_once, key_of, message_from_row, scores_to_row
+from core.store.streams import close_stream, drop_streams
 from core.tables import case, conversation, decision, history, inbox
 
 TRIES = 5  # after so many a message is set aside and its conversation goes on
@@ -385,7 +386,7 @@ def _copies(
     return [
         post
         for inbox_id, parts in (plan.copies or {}).items()
-        for post in cases.copies(connection, case_id, inbox_id, parts, lines[inbox_id])
+        for post in threads.copies(connection, case_id, inbox_id, parts, lines[inbox_id])
     ]
 
 
@@ -411,50 +412,3 @@ def set_aside(
         return ()
     post = Outgoing(kind="notice", text=notice, cause_kind="inbox", cause_id=ids[0])
     return tuple(enqueue(connection, start.conversation_id, [post], now))
-
-
-def failed(connection: Connection, ids: Sequence[int], error: str, now: float) -> None:
-    """Note why a try failed; the rows stay waiting."""
-    connection.execute(update(inbox).where(inbox.c.id.in_(ids)).values(error=error, touched_at=now))
-
-
-def edit_line(
-    connection: Connection, start: Start, message: Message, scores: Scores | None
-) -> str | None:
-    """Put an edited text into its message's history line; return the old one, None: not found."""
-    line = connection.execute(
-        select(history.c.id, history.c.text, history.c.was).where(
-            history.c.conversation_id == start.conversation_id,
-            history.c.role == "user",
-            history.c.message_id == message.message_id,
-        )
-    ).first()
-    if line is None:
-        return None
-    was = str(line.text if line.text != message.text else line.was)  # a second try reads the same
-    connection.execute(
-        update(history)
-        .where(history.c.id == line.id)
-        .values(text=message.text, was=was, scores=scores_to_row(scores))
-    )
-    return was
-
-
-def delete_line(connection: Connection, start: Start, message_id: str) -> None:
-    """The person deleted a message: its words leave the history, its score stays."""
-    connection.execute(
-        update(history)
-        .where(
-            history.c.conversation_id == start.conversation_id,
-            history.c.role == "user",
-            history.c.message_id == message_id,
-        )
-        .values(text="", was="", deleted=True)
-    )
-
-
-def reachable(connection: Connection, conversation_id: int, *, yes: bool) -> None:
-    """Note whether the person can be reached at all."""
-    connection.execute(
-        update(conversation).where(conversation.c.id == conversation_id).values(unreachable=not yes)
-    )

@@ -23,7 +23,17 @@ from core.message import (
     Scores,
     TextLimit,
 )
-from core.store import Inline, Store, create_tables, desk, intake, outbox, turns, views
+from core.store import (
+    Inline,
+    Store,
+    create_tables,
+    desk,
+    intake,
+    outbox,
+    streams,
+    turns,
+    views,
+)
 from core.store.desk import Changed, Opening
 from core.store.outbox import Claim, Lane
 from core.store.turns import Answer, Finished, Heard, Plan, Start
@@ -197,7 +207,7 @@ class Ground:
 
     def stream(self, start: Start) -> int | None:
         return self.do(
-            outbox.open_stream,
+            streams.open_stream,
             conversation_id=start.conversation_id,
             inbox_id=start.rows[0].id,
             standing=start.standing,

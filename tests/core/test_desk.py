@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from core.card import base36
 from core.errors import DeskError, NeedsConfirm, StaleCard
-from core.handoff import Action, Verb, base36
+from core.handoff import Action, Verb
 from core.message import Author, ConversationKey, Message, Place, Scores
 from core.store import desk, views
 from core.store.turns import Plan
@@ -490,7 +491,7 @@ async def test_a_command_nobody_knows_is_told_to_staff_and_sent_to_nobody(ground
 
 async def test_the_buttons_of_a_card_work(ground: Ground) -> None:
     lay_out(ground)
-    buttons = {b.label: b.data for b in ground.handoff.draw(ground.view()).buttons}
+    buttons = {b.label: b.data for b in ground.handoff.facts().draw(ground.view()).buttons}
     assert all(len(data.encode()) <= 64 for data in buttons.values())
     await ground.staff(pressed(buttons["Claim"]))
     assert owner(ground) == ("human", "human", "Ben")
@@ -499,7 +500,7 @@ async def test_the_buttons_of_a_card_work(ground: Ground) -> None:
     [post] = ground.send_all(STAFF)  # the card was old: here is the present one
     assert (post.kind, "With Ben" in post.text) == ("edit", True)
     assert owner(ground)[1] == "human"
-    fresh = {b.label: b.data for b in ground.handoff.draw(ground.view()).buttons}
+    fresh = {b.label: b.data for b in ground.handoff.facts().draw(ground.view()).buttons}
     await ground.staff(pressed(fresh["Resolve"], number=902, who="Zoe"))
     [told] = ground.send_all(STAFF)
     assert told.text.startswith("Ben has this case")
@@ -578,7 +579,7 @@ def test_a_card_shows_what_moved_it_and_stays_short(ground: Ground) -> None:
     ground.open_case(9)
     moved = ground.view()["moved_by"]
     assert [m["text"].split(" x")[0] for m in moved] == ["line 3", "line 4", "I am fed up"]
-    card = ground.handoff.draw(ground.view())
+    card = ground.handoff.facts().draw(ground.view())
     assert len(card.text) <= 1900
     assert len(card.title) <= 100
 

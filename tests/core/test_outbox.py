@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.message import Button
-from core.store import desk, outbox, turns
+from core.store import desk, lines, outbox, turns
 from core.store.desk import Change
 from core.store.outbox import Claim, Outgoing
 from core.store.turns import Plan
@@ -272,7 +272,7 @@ def test_posts_to_somebody_unreachable_are_held_and_staff_are_still_served(groun
     assert ground.claim() is None
     assert ground.rows(table, kind="relay")[-1].state == "held"
     assert claimed(ground, STAFF).post.kind == "thread"
-    ground.do(turns.reachable, conversation_id=1, yes=True)
+    ground.do(lines.reachable, conversation_id=1, yes=True)
     ground.do(desk.staff_said, case_id=1, who="ben", text_parts=["again"], now=ground.now)
     assert [p.text for p in ground.send_all()] == ["again"]  # nothing old is sent
 

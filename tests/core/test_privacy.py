@@ -81,8 +81,11 @@ def test_every_word_of_a_person_leaves_the_tables(ground: Ground) -> None:
     assert erased.count == Count(messages=5, cases=1)
     assert erased.words == "Done: 5 messages and 1 cases are erased."
     assert mentions(ground, WORD) == []
-    for gone in (inbox, history, decision, pair, poison):
+    for gone in (history, decision, pair, poison):
         assert ground.rows(gone) == []
+    assert {(str(row.message), row.raw, row.state) for row in ground.rows(inbox)} == {
+        ("{}", "", "done")
+    }
     person = ground.row(conversation)
     assert (person.name, person.past, person.mood, person.owner) == ("", None, 0.0, "bot")
     assert (ground.row(case).why, ground.row(case).state) == ("", "resolved")

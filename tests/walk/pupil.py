@@ -17,8 +17,13 @@ SPOKEN = "I am sorry to hear that. Tell me a little more! Write human and one pe
 _SURE = 20.0  # logit of the word that follows
 _SAY = 0.004  # what the layers keep of their own
 LABELS = {
-    "negative": 18.0, "neutral": 19.2, "positive": 18.4,
-    "help": 17.6, "chats": 18.2, "confides": 17.2, "question": 17.4,
+    "negative": 18.0,
+    "neutral": 19.2,
+    "positive": 18.4,
+    "help": 17.6,
+    "chats": 18.2,
+    "confides": 17.2,
+    "question": 17.4,
 }
 PACKAGED = Path(core.prompts.__file__).parent
 REPLY = (PACKAGED / "reply.toml").read_text(encoding="utf-8")

@@ -327,10 +327,10 @@ function fold(box) {
   if (box && folded(box)) box.open = false;
 }
 
-find("bar").addEventListener("toggle", ({ target }) => {
-  if (!target.matches(".problem") || target.open !== folded(target)) return;
-  sessionStorage.setItem("heed.problem", target.open ? "" : target.textContent.trim());
-}, true);
+find("bar").addEventListener("click", ({ target }) => {
+  const box = target.closest(".problem > summary")?.parentElement;
+  if (box) sessionStorage.setItem("heed.problem", box.open ? box.textContent.trim() : "");
+});
 fold(document.querySelector(".problem"));
 
 const hints = find("hints");

@@ -36,8 +36,8 @@ _WORDS: dict[str, str] = {
     "on with this that my me we they he she have has had do does did how what why when where who "
     "please thanks thank hello hi hey yes can could would should will just from there be been but "
     "so or if any help still get got need want order account working works great good bad love "
-    "human person talk speak hate nobody never again now sorry ok okay a no i tell joke problem plan "
-    "give make like know time money back new about an at as by up out down",
+    "human person talk speak hate nobody never again now sorry ok okay a no tell joke problem "
+    "plan give make like know time money back new about an at as by up out down",
     "es": "el la los las un una unos unas de del que y en es son está están estoy no por para con "
     "mi mis tu tus su sus me te se lo le les pero como cómo qué cuál dónde cuándo hola gracias "
     "buenos buenas días tardes quiero puedo puede tengo tiene hay muy más ya si sí esto esta este "
