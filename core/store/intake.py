@@ -72,21 +72,26 @@ def _take_one(connection: Connection, arrival: Arrival, urgent: str, now: float)
             "touched_at": now,
         },
     )
+    if row is not None:
+        _welcome(connection, owner)
     return Taken(inbox_id=row, conversation_id=owner, urgent=urgent)
+
+
+def _welcome(connection: Connection, conversation_id: int) -> None:
+    """Somebody forgotten writes anew before their emptied row has gone: it stays, as a new one."""
+    connection.execute(
+        update(conversation)
+        .where(conversation.c.id == conversation_id, conversation.c.forgotten)
+        .values(forgotten=False)
+    )
 
 
 def conversation_id(connection: Connection, message: Message, now: float) -> int:
     """Return the conversation of a message, made now if it is new."""
     key, author = message.key, message.author
-    found = connection.execute(
-        select(conversation.c.id, conversation.c.forgotten).where(_is(key))
-    ).first()
+    found = connection.execute(select(conversation.c.id).where(_is(key))).scalar()
     if found is not None:
-        if found.forgotten:  # somebody new to us, whose emptied row has not gone yet
-            connection.execute(
-                update(conversation).where(conversation.c.id == found.id).values(forgotten=False)
-            )
-        return int(found.id)
+        return int(found)
     made = insert_once(
         connection,
         conversation,

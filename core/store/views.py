@@ -17,6 +17,7 @@ from core.store.rows import key_of
 from core.tables import case, conversation, decision, history, inbox, outbox, poison
 
 MOVED_BY = 3  # messages shown as evidence
+EVIDENCE = 0.5  # probability of "negative" from which on a message is evidence
 TRACED = 30  # scored messages behind the sparkline
 
 
@@ -140,7 +141,7 @@ def moved_by(connection: Connection, conversation_id: int) -> list[dict[str, Any
         .limit(TRACED)
     ).all()
     scored = [row for row in rows if row.scores]
-    low = [row for row in scored if row.scores["p_negative"] > row.scores["p_positive"]]
+    low = [row for row in scored if row.scores["p_negative"] >= EVIDENCE]
     worst = sorted(
         low or scored[:1], key=lambda row: row.scores["intensity"] * row.scores["confidence"]
     )

@@ -49,3 +49,21 @@ async def test_killed_while_forgetting_nothing_is_left(
         assert len(told) <= 1
         for table in ("inbox", "history", "decision", "poison"):
             assert home.database.number(f"select count(*) from {table}") == 0  # noqa: S608
+
+
+async def test_a_repeat_of_forget_after_a_crash_is_known_as_a_repeat(
+    zygotes: list[Zygote], tmp_path: Path
+) -> None:
+    """Killed after /forget was stored and before Telegram was told: it comes a second time."""
+    async with TelegramStage() as stage:
+        home = Home(zygotes[0], tmp_path, **stage.settings())
+        async with home.life(stage.child, point="after intake commit", hit=2):
+            stage.speak("ann", f"my word is {SECRET} k01")
+            assert await home.idle(1)
+            stage.speak("ann", "/forget yes")
+            assert await until(home.ended.done, 10)
+        async with home.life(stage.child):
+            assert await until(home.database.settled, 10)
+            assert await until(lambda: not on_disk(tmp_path), 15)
+        told = [text for text in stage.texts(stage.ids["ann"]) if text.startswith("Done")]
+        assert told == ["Done: 2 messages and 0 cases are erased."]

@@ -99,7 +99,7 @@ async def test_fury_opens_a_thread_with_card_context_and_ping(heed: Heed) -> Non
     card, context, ping = heed.discord.messages(thread)
     assert card["content"].startswith("Case 1 · maya · discord · en")
     assert list(buttons(card)) == ["Claim", "Resolve", "Not needed"]
-    assert "goes to the user" not in card["content"]  # here a plain message stays inside
+    assert "A plain message here stays inside." in card["content"]
     assert "maya: hello, where is my order?" in context["content"]
     assert ping["content"].startswith("maya needs a person: ")
     assert (await heed.the_case()).rule == "spike"
