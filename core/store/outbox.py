@@ -125,30 +125,32 @@ def _claimed(
     lane: Lane,
     now: float,
 ) -> Claim | float | None:
-    place, message_id, reply_to = _target(connection, row)
-    if row.kind == "edit" and not message_id:
+    if row.kind == "edit" and not _target(connection, row)[1]:
         mark(connection, row.id, now, state="withdrawn", error="nothing to edit")
         return claim(connection, lane, now)
     first = row.first_try_at if row.first_try_at is not None else now
     mark(connection, row.id, now, state="sending", tries=row.tries + 1, first_try_at=first)
+    return Claim(lane=lane, post=_post(connection, row, now))
+
+
+def _post(connection: Connection, row: Any, now: float) -> Post:  # noqa: ANN401 - an outbox row
+    place, message_id, reply_to = _target(connection, row)
     private = connection.execute(
         select(conversation.c.private).where(conversation.c.id == row.conversation_id)
     ).scalar_one()
-    return Claim(
-        lane=lane,
-        post=Post(
-            id=row.id,
-            kind=row.kind,
-            place=place,
-            text=row.text,
-            nonce=row.nonce,
-            part=row.part,
-            reply_to=reply_to or None,
-            buttons=tuple(Button(label=label, data=data) for label, data in row.buttons or ()),
-            message_id=message_id or None,
-            private=bool(private) and row.staff_thread_id is None,
-            age=now - first,
-        ),
+    first = row.first_try_at if row.first_try_at is not None else now
+    return Post(
+        id=row.id,
+        kind=row.kind,
+        place=place,
+        text=row.text,
+        nonce=row.nonce,
+        part=row.part,
+        reply_to=reply_to or None,
+        buttons=tuple(Button(label=label, data=data) for label, data in row.buttons or ()),
+        message_id=message_id or None,
+        private=bool(private) and row.staff_thread_id is None,
+        age=now - first,
     )
 
 
@@ -352,22 +354,12 @@ def in_doubt(connection: Connection, now: float, quiet: float = 0.0) -> list[Cla
         .where(outbox.c.state == "sending", outbox.c.touched_at <= now - quiet)
         .order_by(outbox.c.id)
     ).all()
-    claims = []
-    for row in rows:
-        place, message_id, _ = _target(connection, row)
-        first = row.first_try_at if row.first_try_at is not None else now
-        post = Post(
-            id=row.id,
-            kind=row.kind,
-            place=place,
-            text=row.text,
-            nonce=row.nonce,
-            part=row.part,
-            message_id=message_id or None,
-            age=now - first,
+    return [
+        Claim(
+            post=_post(connection, row, now), lane=_lane(row.conversation_id, row.staff_thread_id)
         )
-        claims.append(Claim(post=post, lane=_lane(row.conversation_id, row.staff_thread_id)))
-    return claims
+        for row in rows
+    ]
 
 
 def open_lanes(connection: Connection, now: float, quiet: float = 0.0) -> list[Lane]:

@@ -8,7 +8,7 @@ the last of them has left.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +76,36 @@ def forget(
     Where `done` returns nothing, nothing is said.
     """
     kept = count(connection, conversation_id)
+    shown = _shown(connection, conversation_id, copy)
+    _erase_posts(connection, conversation_id, copy, now)
+    _erase_words(connection, conversation_id)
+    _empty(connection, conversation_id, now)
+    cause = insert_id(connection, audit, case_id=None, what="erased", who="", at=now)
+    words = done(n=kept.messages, m=kept.cases)
+    posts = []
+    if words:
+        posts.append(Outgoing(kind="notice", text=words, cause_kind="case_event", cause_id=cause))
+    posts += [
+        Outgoing(
+            kind="edit",
+            text=copy,
+            message_id=row.message_id,
+            staff_thread_id=row.staff_thread_id,
+            cause_kind="case_event",
+            cause_id=cause,
+            part=part,
+        )
+        for part, row in enumerate(shown)
+    ]
+    posts += _nameless(connection, conversation_id, cause)
+    lanes = enqueue(connection, conversation_id, posts, now)
+    return Erased(count=kept, words=words, lanes=tuple(lanes))
+
+
+def _shown(connection: Connection, conversation_id: int, copy: str) -> Sequence[Any]:
+    """Return (staff thread, message id) of every staff post that may still hold their words."""
     erased = (outbox.c.text == copy) & (outbox.c.state == "sent")
-    shown = connection.execute(
+    return connection.execute(
         select(outbox.c.staff_thread_id, outbox.c.message_id)
         .where(
             outbox.c.conversation_id == conversation_id,
@@ -88,21 +116,25 @@ def forget(
         )
         .distinct()
     ).all()
-    cases = select(case.c.id).where(case.c.conversation_id == conversation_id).scalar_subquery()
-    connection.execute(delete(pair).where(pair.c.case_id.in_(cases)))
+
+
+def _erase_posts(connection: Connection, conversation_id: int, copy: str, now: float) -> None:
+    """Empty the outbox; a copy on its way to staff stays, to be erased when its id is known."""
     leaving = (
         (outbox.c.state == "sending")
         & outbox.c.staff_thread_id.is_not(None)
         & outbox.c.kind.in_((*SHOWN, "edit"))
     )
+    theirs = outbox.c.conversation_id == conversation_id
     connection.execute(
-        update(outbox)
-        .where(outbox.c.conversation_id == conversation_id, leaving)
-        .values(text=copy, error=ERASED, touched_at=now)
+        update(outbox).where(theirs, leaving).values(text=copy, error=ERASED, touched_at=now)
     )
-    connection.execute(
-        delete(outbox).where(outbox.c.conversation_id == conversation_id, not_(leaving))
-    )
+    connection.execute(delete(outbox).where(theirs, not_(leaving)))
+
+
+def _erase_words(connection: Connection, conversation_id: int) -> None:
+    cases = select(case.c.id).where(case.c.conversation_id == conversation_id).scalar_subquery()
+    connection.execute(delete(pair).where(pair.c.case_id.in_(cases)))
     for table in (history, decision):
         connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
     # Emptied, but there until `bury`: the platform may send the last message again, and its key
@@ -113,6 +145,10 @@ def forget(
         .values(message={}, raw="", urgent="", error="", state="done")
     )
     _unpoison(connection, conversation_id)
+
+
+def _empty(connection: Connection, conversation_id: int, now: float) -> None:
+    """Leave the bare rows that the last posts need: who, where, and which case."""
     connection.execute(
         update(case)
         .where(case.c.conversation_id == conversation_id)
@@ -132,28 +168,6 @@ def forget(
             touched_at=now,
         )
     )
-    cause = insert_id(connection, audit, case_id=None, what="erased", who="", at=now)
-    words = done(n=kept.messages, m=kept.cases)
-    posts = (
-        [Outgoing(kind="notice", text=words, cause_kind="case_event", cause_id=cause)]
-        if words
-        else []
-    )
-    posts += [
-        Outgoing(
-            kind="edit",
-            text=copy,
-            message_id=row.message_id,
-            staff_thread_id=row.staff_thread_id,
-            cause_kind="case_event",
-            cause_id=cause,
-            part=part,
-        )
-        for part, row in enumerate(shown)
-    ]
-    posts += _nameless(connection, conversation_id, cause)
-    lanes = enqueue(connection, conversation_id, posts, now)
-    return Erased(count=kept, words=words, lanes=tuple(lanes))
 
 
 def _nameless(connection: Connection, conversation_id: int, cause: int) -> list[Outgoing]:
