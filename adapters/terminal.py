@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import unicodedata
 from typing import TextIO
 
 from core.errors import NoThread, StoreError, Unreachable
@@ -117,7 +118,7 @@ class TerminalAdapter:
 
     def _print(self, text: str) -> None:
         try:
-            self._writer.write(f"heed> {text}\n")
+            self._writer.write(f"heed> {_visible(text)}\n")
             self._writer.flush()
         except (OSError, ValueError) as err:
             raise Unreachable("The terminal is closed.") from err
@@ -135,3 +136,8 @@ class TerminalAdapter:
     def health(self) -> Health:
         """Say that the terminal is there, until its input has ended."""
         return Health(state="off" if self.ended.is_set() else "ok", name="terminal")
+
+
+def _visible(text: str) -> str:
+    """Replace what would steer the terminal instead of being read."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)

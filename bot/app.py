@@ -74,12 +74,12 @@ class App:
         self.clock: Callable[[], float] = time.time
         self.board = Board()
         self.store = Store(settings.database.url)
-        self.texts = Texts.load()
+        self.texts = Texts.load(settings.texts.dir)
         self.table = Table.load()
         self.book = make_book(settings)
         self.mind = Mind(make_phrases(settings), seconds=settings.model.reply_seconds)
         self.adapters: dict[tuple[str, str], Adapter] = {}
-        self.delivery = Delivery(self.store, self.adapters, self.clock, probe)
+        self.delivery = Delivery(self.store, self.adapters, self.clock, probe, say=self.texts.say)
         self.posts: Lanes[Lane] = Lanes("delivery", self.delivery.work)
         self.handoff = Handoff(
             store=self.store,
@@ -127,7 +127,12 @@ class App:
             store=self.store,
             mind=self.mind,
             ear=ear,
-            planner=Planner(texts=self.texts, clock=self.clock),
+            planner=Planner(
+                texts=self.texts,
+                clock=self.clock,
+                message_chars=settings.limits.message_chars,
+                per_minute=settings.limits.per_user_minute,
+            ),
             texts=self.texts,
             handoff=self.handoff,
             board=self.board,

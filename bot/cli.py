@@ -270,8 +270,10 @@ def staff_add(ctx: click.Context, name: str, admin: bool, password_stdin: bool) 
     settings = _settings(ctx)
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
-    else:
+    elif sys.stdin.isatty():
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        raise SetupError("There is no terminal to ask for a password: use --password-stdin.")
     if not password:
         raise SetupError("The password is empty; give one of at least one character.")
     from bot.database import add_staff

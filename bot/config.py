@@ -77,9 +77,14 @@ def _refuse_unknown(path: Path, values: dict[str, Any]) -> None:
             raise SetupError(f"{path}: {name} is no section of Heed{_hint(section, sections)}.")
         if not isinstance(inner, dict):
             raise SetupError(f"{path}: {section} is a section; write [{section}] and keys below.")
-        for key in inner:
+        for key, value in inner.items():
             if (full := f"{section}.{key}") not in known:
                 raise SetupError(f"{path}: {full} is no setting of Heed{_hint(full, known)}.")
+            if isinstance(value, bool):  # would pass for the number 0 or 1
+                raise SetupError(
+                    f"The setting {full} in {path} must not be true or false; "
+                    "heed.example.toml shows how it is written."
+                )
 
 
 def _refuse_unknown_variables() -> None:

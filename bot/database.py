@@ -15,25 +15,30 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from argon2 import PasswordHasher
 
 from bot.settings import Settings
 from core.errors import SetupError
-from core.store import Inline, Store, integrity, open_engine, people, privacy
+from core.store import Inline, Store, integrity, people, privacy, transaction
 from core.texts import Texts
 
 
-def file_of(url: str) -> Path | None:
-    """Return the file of a SQLite address, or None for another database."""
+def file_of(url: str) -> Path:
+    """Return the file of a SQLite address. Raises SetupError for any other address."""
     prefix = "sqlite:///"
-    return Path(url.removeprefix(prefix)) if url.startswith(prefix) else None
+    name = url.removeprefix(prefix).partition("?")[0]
+    if not url.startswith(prefix) or name in ("", ":memory:"):
+        raise SetupError(
+            "database.url must name a SQLite file: sqlite:///data/heed.db, "
+            "or sqlite:////var/lib/heed/heed.db for an absolute path."
+        )
+    return Path(name)
 
 
 def prepare(url: str) -> None:
     """Make the folder of a SQLite file and see that we may write there. Raises SetupError."""
     path = file_of(url)
-    if path is None:
-        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -41,12 +46,19 @@ def prepare(url: str) -> None:
             f"The folder {path.parent} for the database cannot be made ({error.strerror}); "
             "set HEED_DATABASE__URL to a place you may write to."
         ) from None
-    target = path if path.exists() else path.parent
-    if not os.access(target, os.W_OK):
-        raise SetupError(
-            f"{target} may not be written; give this user the right to write there, "
-            "or set HEED_DATABASE__URL to another place."
-        )
+    _check_rights(path)
+
+
+def _check_rights(path: Path) -> None:
+    """See that a database file and its neighbours (-wal, -shm, .lock) can be written."""
+    if path.is_dir():
+        raise SetupError(f"{path} is a folder; set HEED_DATABASE__URL to a file in it.")
+    for target in (path.parent, path):
+        if target.exists() and not os.access(target, os.W_OK):
+            raise SetupError(
+                f"{target} may not be written; give this user the right to write there, "
+                "or set HEED_DATABASE__URL to another place."
+            )
 
 
 def _alembic(connection: object | None = None) -> Config:
@@ -59,29 +71,28 @@ def _alembic(connection: object | None = None) -> Config:
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to the newest revision (or `revision`), making it if need be."""
     prepare(url)
-    engine = open_engine(url, write=True)
-    try:
-        with engine.begin() as connection:
+    with transaction(url, write=True) as connection:
+        try:
             command.upgrade(_alembic(connection), revision)
-    finally:
-        engine.dispose()
+        except CommandError as error:
+            raise SetupError(
+                "The database was made by another version of Heed; install that one, "
+                "or set HEED_DATABASE__URL to another file."
+            ) from error
 
 
 def downgrade(url: str, revision: str) -> None:
     """Take the database back to an earlier revision, or to "base": nothing."""
-    engine = open_engine(url, write=True)
-    try:
-        with engine.begin() as connection:
-            command.downgrade(_alembic(connection), revision)
-    finally:
-        engine.dispose()
+    with transaction(url, write=True) as connection:
+        command.downgrade(_alembic(connection), revision)
 
 
 def check(url: str) -> str:
     """Return one line on the database's state. Raises SetupError that says what to do."""
     path = file_of(url)
-    if path is not None and not path.exists():
+    if not path.exists():
         raise SetupError(f"There is no database at {path} yet; make it with `heed db upgrade`.")
+    _check_rights(path)
     verdict = integrity(url)
     if verdict != "ok":
         raise SetupError(f"The database is damaged ({verdict}); restore a backup.")
@@ -96,12 +107,8 @@ def check(url: str) -> str:
 
 
 def _revision(url: str) -> str | None:
-    engine = open_engine(url, write=False)
-    try:
-        with engine.begin() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
-    finally:
-        engine.dispose()
+    with transaction(url, write=False) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
 
 
 @contextmanager
@@ -111,9 +118,6 @@ def hold(url: str) -> Iterator[None]:
     A kernel lock, so that a crash frees it: never a file that somebody has to remove.
     """
     path = file_of(url)
-    if path is None:
-        yield
-        return
     with Path(f"{path}.lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +155,7 @@ def forget(settings: Settings, ref: str) -> str:
 
     What staff were shown in their chats is erased by posts that a running Heed sends.
     """
-    texts = Texts.load()
+    texts = Texts.load(settings.texts.dir)
     messages = cases = 0
     with _opened(settings) as store:
         for conversation_id in _find(store, ref):

@@ -72,19 +72,14 @@ def python(_settings: Settings) -> str:
 
 def database(settings: Settings) -> str:
     """Check that the database can be written, is whole, and has the form this version needs."""
-    url = settings.database.url
-    scheme, _, path = url.partition(":///")
-    if scheme.startswith("sqlite") and path:
-        file = Path(path.partition("?")[0])
-        _check_folder(file)
-        if not file.exists():
-            return f"{file} will be made by the first `heed run`"
-    from bot.database import check
-    from core.store import integrity
+    from bot.database import check, file_of
 
+    url = settings.database.url
+    file = file_of(url)
+    _check_folder(file)
+    if not file.exists():
+        return f"{file} will be made by the first `heed run`"
     check(url)
-    if (said := integrity(url)) != "ok":
-        raise SetupError(f"The database is damaged, put a backup in its place: {said}.")
     return "writable, whole and up to date"
 
 
@@ -105,6 +100,20 @@ def model(settings: Settings) -> str:
 
     name, why = chosen(settings)
     return f"{name}: {why}"
+
+
+def texts(settings: Settings) -> str:
+    """Say whose fixed texts are used; the one for a crisis is the operator's to approve."""
+    from core.texts import COMPLETE, USER_ONLY, Texts
+
+    own = Texts.load(settings.texts.dir)
+    lacking = [lang for lang in (*COMPLETE, *USER_ONLY) if not own.approved("crisis", lang)]
+    if not lacking:
+        return "the text for a crisis is your own in every language"
+    return (
+        f"the text for a crisis is a placeholder in {', '.join(lacking)}: put one with the help "
+        "lines of your country into texts.dir"
+    )
 
 
 def prompts(settings: Settings) -> str:
@@ -255,6 +264,7 @@ CHECKS: Final[dict[str, Check]] = {
     "database": database,
     "model": model,
     "prompts": prompts,
+    "texts": texts,
     "http": http,
     "staff": staff,
     "telegram": telegram,

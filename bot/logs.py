@@ -80,8 +80,10 @@ def set_up(settings: Settings, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log.level.upper())
-    for name in _CHATTY:  # one line for every request would bury what matters
-        logging.getLogger(name).setLevel(logging.DEBUG if _debugging(settings) else logging.WARNING)
+    # One line for every request would bury what matters; at their lowest level the libraries
+    # write down whole requests and answers, and with them what people said.
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.INFO if _debugging(settings) else logging.WARNING)
     logging.raiseExceptions = False  # its report of a broken log call would print the arguments
     _redact_crashes()
 

@@ -91,6 +91,11 @@ def _local(name: str) -> Choice:
     if name.startswith((".", "~")) or folder.is_absolute() or name.count("/") > 1:
         raise SetupError(f"model.name is the folder {name}, which does not exist; mend the path.")
     found = files.find(name)
+    if found is None and "/" not in files.full_name(name):
+        raise SetupError(
+            f"model.name {name} is no model: write auto, embedded, owner/model, a folder "
+            "or a server's URL."
+        )
     if found is None:
         raise SetupError(
             f"The model {name} is not on this machine: `heed model pull {name}` fetches it, "

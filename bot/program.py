@@ -6,10 +6,9 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from bot import database
+from bot import database, models
 from bot.app import App, secret_of
 from bot.settings import Settings
 from core.errors import DeliveryError, PromptError, SetupError
@@ -24,11 +23,13 @@ def _say(line: str) -> None:
 async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
     """Run Heed with its page until a signal ends it. Raises SetupError with what to do."""
     from adapters.web import WebAdapter
+    from adapters.web.guard import is_loopback
 
+    models.choose(settings)  # a model that is not there ends the start before anything begins
     database.prepare(settings.database.url)
     with database.hold(settings.database.url):
         await asyncio.to_thread(database.upgrade, settings.database.url)
-        _say(f"Database ready: {_shown(settings.database.url)}")
+        _say(f"Database ready: {database.file_of(settings.database.url)}")
         app = App(settings, probe=probe)
         app.connect()
         web = WebAdapter(
@@ -37,6 +38,7 @@ async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
             host=settings.http.host,
             port=settings.http.port,
             token=secret_of(settings.http.token),
+            per_minute=settings.limits.per_user_minute,
             ready=app.speaker.why_not_ready,
             metrics=app.room.metrics,
             webhook=_webhook(app),
@@ -46,9 +48,19 @@ async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
             await _check(app)
             app.add(web)
             _say(f"Model: {app.speaker.view()['words']}")
+            if not is_loopback(settings.http.host):
+                _say(_beyond(settings))
             await _until_signal(app, web)
         finally:
             await app.close()
+
+
+def _beyond(settings: Settings) -> str:
+    """Say what callers find where Heed listens to more than this machine."""
+    closed = f"The page is closed while http.host is {settings.http.host}"
+    if settings.http.token is None:
+        return f"{closed}, and so is the API: set HEED_HTTP__TOKEN, or HEED_HTTP__HOST=127.0.0.1."
+    return f"{closed}; the API answers callers that send the token."
 
 
 async def _check(app: App) -> None:
@@ -113,6 +125,8 @@ async def chat(settings: Settings) -> None:
         app = App(settings)
         terminal = TerminalAdapter(app.room, app.clock, sys.stdin, sys.stdout)
         app.add(terminal)
+        if sys.stdin.isatty():
+            _say("Write to Heed. /help lists what it understands, Ctrl-D ends.")
         running = asyncio.create_task(app.run())
         ended = asyncio.create_task(terminal.ended.wait())
         try:
@@ -126,8 +140,3 @@ async def chat(settings: Settings) -> None:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await app.close()
-
-
-def _shown(url: str) -> str:
-    path = database.file_of(url)
-    return str(Path(path)) if path is not None else url.partition("://")[0]

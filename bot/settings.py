@@ -178,6 +178,12 @@ class Prompts(_Section):
     tag: str = Field(default="sentiment", min_length=1)  # which task tags messages
 
 
+class Texts(_Section):
+    """The operator's own fixed texts."""
+
+    dir: OptionalPath = None  # None: the ones that come with Heed
+
+
 class Answers(_Section):
     """The operator's own answers."""
 
@@ -238,7 +244,7 @@ class Privacy(_Section):
 class Limits(_Section):
     """What one person may send."""
 
-    per_user_minute: int = Field(default=10, ge=1)
+    per_user_minute: int = Field(default=60, ge=1)
     message_chars: int = Field(default=8000, ge=1)
 
 
@@ -272,6 +278,7 @@ class Settings(BaseSettings):
     desk: Desk = Desk()
     http: Http = Http()
     prompts: Prompts = Prompts()
+    texts: Texts = Texts()
     answers: Answers = Answers()
     mood: Mood = Mood()
     escalation: Escalation = Escalation()
@@ -303,7 +310,7 @@ def _secrets_in(section: BaseModel) -> Iterator[str]:
             yield from _secrets_in(value)
         elif isinstance(value, SecretStr):
             yield value.get_secret_value()
-        elif isinstance(value, str) and (found := re.search(r"://[^/@\s]*:([^/@\s]+)@", value)):
+        elif isinstance(value, str) and (found := re.search(r"://[^/@:\s]*:([^@\s]+)@", value)):
             yield found[1]
             yield urllib.parse.unquote(found[1])
 

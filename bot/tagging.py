@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from core.engine.embedded.table import TableTagger
@@ -99,7 +101,16 @@ def tag(
     SetupError and EngineError when nothing can be tagged at all.
     """
     streams = (stdin or sys.stdin, stdout or sys.stdout, stderr or sys.stderr)
-    return asyncio.run(_tag(settings, batch, explain, streams))
+    before = signal.signal(signal.SIGINT, _end_at_once)
+    try:
+        return asyncio.run(_tag(settings, batch, explain, streams))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """Answer Ctrl-C. asyncio's own way waits for the task, which waits for a line."""
+    raise KeyboardInterrupt
 
 
 async def _tag(
@@ -236,8 +247,11 @@ class _Bar(Protocol):
 
 
 def _progress(stack: ExitStack, stdin: TextIO, stderr: TextIO) -> _Bar:
-    """Show a bar on stderr where a person watches it; its end is known when stdin is a file."""
-    if not stderr.isatty():
+    """Show a bar on stderr where a person watches it and does not type the lines.
+
+    Its end is known when stdin is a file.
+    """
+    if not stderr.isatty() or stdin.isatty():
         return lambda _size: None
     from rich.console import Console
     from rich.progress import Progress

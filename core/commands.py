@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from core.escalation import past_from_row, past_to_row
+from core.escalation import past_from_row, past_to_row, unsaid
 from core.message import Button, Message, Scores
 from core.mood import Mood, step
 from core.store import Connection, desk, lines, privacy, turns, views
@@ -148,15 +148,24 @@ class Commands:
         rows = await rooms.store.read(
             partial(views.recent_scores, conversation_id=start.conversation_id)
         )
-        mood = Mood()
+        ladder = rooms.ear.mood_policy
+        if not start.private:
+            ladder = ladder.lowered(rooms.ear.policy.group_offset)
+        mood, earlier = Mood(), None
         for message_id, at, scores in rows:
             if message_id != message.message_id:
-                mood = step(mood, Scores(**scores), at, rooms.ear.mood_policy)
+                mood = step(mood, Scores(**scores), at, ladder)
+            else:
+                earlier = at
+        before = past_from_row(start.past)
         if start.past:
-            past = replace(past_from_row(start.past), mood=mood)
+            past = replace(unsaid(before, earlier), mood=mood)
             start = replace(start, past=past_to_row(past))
         await rooms.mind.drop(start.key)
         verdict = await self._walk.hear(start)
+        # A question put in better words was still asked once.
+        asked = replace(verdict.past, last_questions=before.last_questions)
+        verdict = replace(verdict, past=asked)
         was = await rooms.store.write(
             partial(lines.edit_line, start=start, message=message, scores=verdict.scores)
         )

@@ -27,6 +27,7 @@ from core.errors import (
 from core.message import Post
 from core.ports import Adapter, Clock, Probe, no_probe
 from core.store import Operation, Store, outbox
+from core.store.flags import Words, give_up
 from core.store.outbox import Claim, Lane
 
 log = structlog.get_logger(__name__)
@@ -43,8 +44,11 @@ class Delivery:
         adapters: Mapping[tuple[str, str], Adapter],
         clock: Clock,
         probe: Probe = no_probe,
+        *,
+        say: Words,
     ) -> None:
         self._store = store
+        self._say = say
         self._adapters = adapters  # by (platform, bot)
         self._clock = clock
         self._probe = probe
@@ -149,8 +153,10 @@ class Delivery:
         )
 
     async def _end(self, post: Post, state: outbox.End, error: str) -> None:
+        log.error("post given up", row=post.id, kind=post.kind, state=state)
+        now = self._clock()
         await self._commit(
-            partial(outbox.end, row_id=post.id, state=state, error=error, now=self._clock())
+            partial(give_up, row_id=post.id, state=state, error=error, say=self._say, now=now)
         )
 
     def _adapter(self, post: Post) -> Adapter | None:

@@ -233,7 +233,7 @@ class Handoff:
         watched = view["state"] == "watch"
         notice = "" if watched else "resolved" if settled else "back_to_bot"
         rest = self._policy.refractory if settled else self._policy.not_needed
-        peak = {} if settled else {"not_needed_peak": _peak(view)}
+        peak = {"not_needed_peak": None if settled else _peak(view)}
         if not settled:
             rest = min(rest * 2 ** _not_needed(connection, view), 86400.0)
         yes_no = (
@@ -377,7 +377,7 @@ def _commanded(message: Message, case_id: int, who: str) -> Action | DeskError:
 def _peak(view: Mapping[str, Any]) -> float:
     """Return how bad the message was that this case was judged by: p_neg x strength."""
     return max(
-        (m["probs"].get("negative", 0.0) * abs(m["intensity"]) for m in view["moved_by"]),
+        (m["p_negative"] * abs(m["intensity"]) for m in view["moved_by"]),
         default=0.0,
     )
 

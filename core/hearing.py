@@ -42,8 +42,9 @@ class Verdict:
     past: Past
     decision: Decision  # the first that opens a case, else the last
     scores: Scores | None  # of the last message
-    courtesy: bool
+    courtesy: bool  # thanks or goodbye, and nothing else in the whole burst
     lang: str
+    private: bool
     hearing: Hearing
 
 
@@ -67,6 +68,7 @@ class Ear:
         hearing = Hearing(tagging=None)
         judged: Judgement | None = None
         scores: Scores | None = None
+        courtesy = True
         for row in start.rows:
             text, scores = row.message.text, None
             if text.strip() and row.message.scored and not command:
@@ -76,6 +78,7 @@ class Ear:
                 past = replace(past, engine_failures=failures)
             judged = self._judge(start, past, row, scores, command=command)
             past = judged.past
+            courtesy = courtesy and judged.triggers.courtesy
             if judged.decision.open and opening is None:
                 opening = judged.decision
             heard.append(self._heard(row, scores, judged, hearing))
@@ -87,8 +90,9 @@ class Ear:
             past=past,
             decision=opening or judged.decision,
             scores=scores,
-            courtesy=judged.triggers.courtesy,
+            courtesy=courtesy,
             lang=self.language(start, scores),
+            private=start.private,
             hearing=hearing,
         )
 
@@ -116,7 +120,7 @@ class Ear:
         mind = self.mind
         if any(row.urgent for row in start.rows):
             return Hearing(tagging=None)  # never waits for a model
-        if start.owner != "bot" or row is not start.rows[-1]:
+        if start.owner != "bot" or not start.addressed or row is not start.rows[-1]:
             return await mind.tag(row.message.text)
         if not mind.has_room() and await self._alarming(start):
             return Hearing(tagging=None, stand_in=True)  # an alarm never waits behind replies

@@ -21,6 +21,9 @@ from core.texts import Texts
 
 PRIORITY = {"crisis": 3, "request": 2, "threat": 1, "spike": 1}
 RECENT = 600.0  # seconds in which a fixed text is not said twice
+CRISIS_AGAIN = 6 * 3600.0  # and those in which the text for a crisis is not
+MINUTE = 60.0
+LATE = 600.0  # seconds; an older backlog is kept and shown to staff, not answered by a model
 STAFF_LIMIT = TextLimit(size=1900)  # fits a post on every platform
 
 
@@ -30,18 +33,25 @@ class Planner:
 
     texts: Texts
     clock: Clock
+    message_chars: int = 8000  # a longer text was cut at intake
+    per_minute: int = 60  # answers to one person in one place
 
     def silent(self, start: Start, verdict: Verdict) -> Plan | None:
         """Return what happens where the machine must not answer; None: it may."""
         decision, say = verdict.decision, self.texts.say
         if start.owner != "bot":
             return self._relayed(start, verdict)
-        if start.resolved_case is not None and not verdict.courtesy:
+        called = start.addressed or decision.open
+        if start.resolved_case is not None and called and not verdict.courtesy:
             hours = max(0, round((self.clock() - start.resolved_at) / 3600))
             line = say("wrote_again", "en", hours=hours)
             return self.base(
                 verdict,
-                reopen=(self._first_words(start, verdict, "reopened"), line),
+                reopen=(
+                    self._first_words(start, verdict, "reopened"),
+                    f"{line}\n{decision.line}".strip(),
+                ),
+                raised=_raised(verdict),
                 copies=self._copied(start),
             )
         if decision.open:
@@ -51,29 +61,69 @@ class Planner:
                 opening=self._opening(start, verdict),
                 copies=self._mirrored(start),
             )
+        if not start.addressed:  # in a watched group, said to others: heard, never answered
+            return self.base(verdict, copies=self._mirrored(start))
         return None
+
+    def refused(self, start: Start, verdict: Verdict) -> Plan | None:
+        """Return what happens where an answer would be too much or too late; None: it is not."""
+        newest = start.rows[-1]
+        sent_at = newest.message.sent_at
+        name = ""
+        if sent_at > 0 and newest.received_at - sent_at > LATE:
+            name = "late" if start.case_id is not None else "late_alone"
+        elif self._cut(start):
+            return self._told(start, verdict, self.texts.say("too_long", verdict.lang))
+        elif self._answers(start) >= self.per_minute:
+            name = "busy"
+        if not name:
+            return None
+        words = self.texts.say(name, verdict.lang)
+        return self._told(start, verdict, *self._unsaid(start, (words,)))
+
+    def _told(self, start: Start, verdict: Verdict, *words: str) -> Plan:
+        return self.base(verdict, notices=words, copies=self._mirrored(start))
+
+    def _cut(self, start: Start) -> bool:
+        return any(len(row.message.text) > self.message_chars for row in start.rows)
+
+    def _answers(self, start: Start) -> int:
+        since = self.clock() - MINUTE
+        return sum(said.role == "bot" and said.at > since for said in start.history)
+
+    def _unsaid(
+        self, start: Start, words: tuple[str, ...], within: float = RECENT
+    ) -> tuple[str, ...]:
+        """Return those fixed texts that were not said a short while ago."""
+        since = self.clock() - within
+        said = {line.text for line in start.history if line.role == "bot" and line.at > since}
+        return tuple(text for text in words if text not in said)
 
     def _relayed(self, start: Start, verdict: Verdict) -> Plan:
         """The queue or a human has this conversation: copy everything, say next to nothing."""
         decision, say = verdict.decision, self.texts.say
         notices: tuple[str, ...] = ()
-        if decision.rule == "crisis":
-            notices = (say("crisis", verdict.lang),)
+        if not start.private:
+            pass  # in public it was said once that somebody will come, and no more is said
+        elif decision.rule == "crisis":
+            notices = self._unsaid(start, (say("crisis", verdict.lang),), CRISIS_AGAIN)
         elif decision.rule == "request" and start.owner == "queue":
-            notices = (say("still_waiting", verdict.lang),)
-        recent = [s.text for s in start.history if s.role == "bot" and s.at > self.clock() - RECENT]
+            notices = self._unsaid(start, (say("still_waiting", verdict.lang),))
+        if self._cut(start) and start.addressed:
+            notices += (say("too_long", verdict.lang),)
         return self.base(
             verdict,
-            notices=tuple(words for words in notices if words not in recent),
+            notices=notices,
             evidence=decision.line if decision.open else "",
+            raised=_raised(verdict),
             copies=self._copied(start),
         )
 
     def _opening(self, start: Start, verdict: Verdict) -> Opening:
         decision, say = verdict.decision, self.texts.say
         who = _name(start, start.rows[-1])
-        lines = [f"{_speaker(s.role, who)}: {s.text}" for s in start.history[-10:]]
-        lines += [f"{who}: {row.message.text}" for row in start.rows]
+        lines = [_line(_speaker(s.role, who), s.text) for s in start.history[-10:]]
+        lines += [_line(who, row.message.text) for row in start.rows]
         return Opening(
             rule=decision.rule,
             why=decision.line,
@@ -85,11 +135,12 @@ class Planner:
 
     def _first_words(self, start: Start, verdict: Verdict, usual: str) -> str:
         """Return the fixed text a person reads when their case is opened."""
+        if not start.private:  # nothing is shown in public that says how somebody feels
+            return self.texts.say("group_notice", verdict.lang)
         if verdict.decision.rule == "crisis":
-            # In a group nothing is shown in public that says how somebody feels.
-            usual = "crisis" if start.private else "group_notice"
-        elif not start.private:
-            usual = "group_notice"
+            words = self.texts.say("crisis", verdict.lang)
+            if self._unsaid(start, (words,), CRISIS_AGAIN):
+                return words
         return self.texts.say(usual, verdict.lang)
 
     def _mirrored(self, start: Start, answer: str = "") -> dict[int, tuple[str, ...]]:
@@ -97,14 +148,12 @@ class Planner:
         if start.case_id is None:
             return {}
         copies, last = self._copied(start), start.rows[-1].id
-        said = split(f"Heed: {answer}", STAFF_LIMIT) if answer else ()
+        said = _copy("Heed", answer)
         return {**copies, last: (*copies.get(last, ()), *said)}
 
     def _copied(self, start: Start) -> dict[int, tuple[str, ...]]:
         return {
-            row.id: tuple(
-                split(f"{row.message.author.name or start.key.user}: {words}", STAFF_LIMIT)
-            )
+            row.id: tuple(_copy(row.message.author.name or start.key.user, words))
             for row in start.rows
             if (words := row.message.text or words_of(row.message))
         }
@@ -112,6 +161,8 @@ class Planner:
     def base(self, verdict: Verdict, **changes: Any) -> Plan:  # noqa: ANN401
         """Return a plan that keeps what was heard, and `changes`."""
         mood = verdict.past.mood
+        if verdict.decision.rule == "crisis" and not verdict.private:
+            changes["aside"] = self.texts.say("crisis", verdict.lang)
         return Plan(
             heard=verdict.heard,
             past=past_to_row(verdict.past),
@@ -153,14 +204,28 @@ class Planner:
             copies=self._mirrored(start, written.text),
         )
 
-    def late(self, start: Start, verdict: Verdict) -> Plan:
-        """Return the plan for messages that waited while Heed was away: kept, not answered."""
-        words = self.texts.say("late", verdict.lang)
-        return self.base(verdict, notices=(words,), copies=self._mirrored(start))
-
     def apology(self, verdict: Verdict) -> Plan:
         """Return the plan for an engine that failed before the first word."""
         return self.base(verdict, notices=(self.texts.say("apology", verdict.lang),))
+
+
+def _line(who: str, words: str) -> str:
+    """Return what somebody said; below its first line nothing can pass for somebody else's."""
+    return f"{who}: " + "\n  ".join(words.splitlines())
+
+
+def _copy(who: str, words: str) -> list[str]:
+    """Return what somebody said as posts for staff, each with its speaker's name before it."""
+    room = TextLimit(size=STAFF_LIMIT.size - len(who) - 2)
+    return [f"{who}: {part}" for part in split("\n  ".join(words.splitlines()), room)]
+
+
+def _raised(verdict: Verdict) -> dict[str, Any] | None:
+    """Return what danger changes in a case that is there already: it goes to the queue's top."""
+    decision = verdict.decision
+    if decision.rule != "crisis":
+        return None
+    return {"rule": "crisis", "why": decision.line, "priority": PRIORITY["crisis"]}
 
 
 def _name(start: Start, row: Row) -> str:

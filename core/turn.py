@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,7 @@ from core.triggers import match
 
 log = structlog.get_logger(__name__)
 
-LATE = 600.0  # seconds; an older backlog is taken in and shown to staff, not answered by a model
+MATTERS = ("crisis", "request", "threat", "money")  # phrases that a cut must not lose
 RESTARTS = 2  # times a new message may restart a reply of which nothing was shown
 TYPING = 4.0  # seconds between typing signs
 AT_ONCE = 0.25  # seconds; an answer that comes sooner needs no typing sign
@@ -90,7 +90,7 @@ class Walk:
     ) -> list[int | None]:
         """Store every arrival in one transaction, then ring the lanes. See core.ports.Door."""
         rooms = self.rooms
-        clean = [intake.tidy(a) for a in arrivals if not _of_a_bot(a)]
+        clean = [self._short(intake.tidy(a)) for a in arrivals if not _of_a_bot(a)]
         ready = [(arrival, self._urgency(arrival.message)) for arrival in clean]
         rooms.probe("before intake commit")
         taken = await rooms.store.write(
@@ -103,6 +103,18 @@ class Walk:
                 rooms.ring(item.conversation_id)
         found = iter(taken)
         return [None if _of_a_bot(a) else next(found).inbox_id for a in arrivals]
+
+    def _short(self, arrival: Arrival) -> Arrival:
+        """Cut a text that is too long; phrases that were lost by that are kept at its end."""
+        message, most = arrival.message, self.rooms.planner.message_chars
+        if message is None or len(message.text) <= most or desk_message(message, self.rooms.desks):
+            return arrival
+        kept = f"{message.text[:most]}…"
+        whole, left = match(message.text), match(kept)
+        lost = [getattr(whole, kind) for kind in MATTERS if not getattr(left, kind)]
+        return replace(
+            arrival, message=replace(message, text="\n".join([kept, *filter(None, lost)]))
+        )
 
     def _urgency(self, message: Message | None) -> str:
         if message is None or desk_message(message, self.rooms.desks):
@@ -166,8 +178,8 @@ class Walk:
         verdict = await self.hear(start)
         rooms.probe("model end")
         plan = rooms.planner.silent(start, verdict)
-        if plan is None and _late(start):
-            plan = rooms.planner.late(start, verdict)
+        if plan is None:
+            plan = rooms.planner.refused(start, verdict)
         if plan is None:
             await self._reply(start, verdict, running)
             return
@@ -291,7 +303,9 @@ class Walk:
                 await adapter.typing(start.key.place)
                 await asyncio.sleep(TYPING)
 
-        task = asyncio.create_task(keep_typing()) if start.owner == "bot" else None
+        task = (
+            asyncio.create_task(keep_typing()) if start.owner == "bot" and start.addressed else None
+        )
         try:
             yield
         finally:
@@ -378,12 +392,6 @@ async def _take_back(writer: Writer, started: Started) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(GRACE):
             await writer.cancel(started)
-
-
-def _late(start: Start) -> bool:
-    newest = start.rows[-1]
-    sent_at = newest.message.sent_at
-    return sent_at > 0 and newest.received_at - sent_at > LATE
 
 
 def _of_a_bot(arrival: Arrival) -> bool:

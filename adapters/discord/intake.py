@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ _PLACES: Mapping[str, Callable[[Any], Sequence[Payload]]] = {  # events that tel
     "THREAD_CREATE": lambda data: [data],
     "THREAD_UPDATE": lambda data: [data],
 }
+_TOKEN = re.compile(r'("token"\s*:\s*)"[^"]*"')  # of an interaction
 _DEFERRED = {"type": 6}
 _NOTED = {"type": 4, "data": {"content": "✓", "flags": 64}}  # seen by the person alone
 
@@ -103,7 +105,8 @@ class Intake:
         self.scope = replace(self.scope, watch=frozenset())
 
     def park(self, frame: str, error: str) -> None:
-        """Keep what could not be read, with its error."""
+        """Keep what could not be read, with its error; the right to answer it is not kept."""
+        frame = _TOKEN.sub(r'\1""', frame)
         self._spawn(self._keep(self._arrival("frame", frame, error=error)), frame)
 
     def _hear(self, event: str, data: Any, frame: str) -> None:  # noqa: ANN401

@@ -76,6 +76,7 @@ class Sender:
             allowed_mentions=_SILENT,
             reference=reference,
             mention_author=False,
+            suppress_embeds=True,  # a link that somebody slipped in shows nothing, also when edited
             **extra,
         )
         return Receipt(message_id=str(sent.id))

@@ -42,7 +42,7 @@ NO_INTENT = (
 _FATAL = {
     4004: LOCKED_OUT,
     4010: "Discord refuses the shard that Heed asked for: report it, Heed uses none.",
-    4011: "The bot is in too many servers for one connection: set discord.shards.",
+    4011: "The bot is in too many servers for one connection: take it out of some.",
     4012: "Discord no longer speaks this version of its gateway: update discord.py.",
     4013: "Discord does not know an intent that Heed asked for: update discord.py.",
     4014: NO_INTENT,
@@ -50,9 +50,10 @@ _FATAL = {
 
 
 def use_addresses(api_base: str, gateway_url: str) -> None:
-    """Point the library at Discord. These two are global to the process: set here alone."""
+    """Point the library at Discord. All of this is global to the process: set here alone."""
     discord.http.Route.BASE = api_base.rstrip("/")
     discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # we never speak aloud
 
 
 class Gateway(discord.Client):
@@ -215,7 +216,9 @@ class Supervisor:
 
     def _learn_from(self, client: Gateway, end: BaseException | str | None, deaths: int) -> float:
         """Draw the consequence of a client's end; returns the seconds before the next one."""
-        _log.warning("the gateway client ended: %r", end)
+        # Only the library's own errors are told whole: the others may quote a frame.
+        told = end if isinstance(end, discord.DiscordException | str) else type(end).__name__
+        _log.warning("the gateway client ended: %s", told)
         code = _code(end)
         if code == 4014 and self._watching:
             self._watching = False

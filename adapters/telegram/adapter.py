@@ -92,8 +92,8 @@ class TelegramAdapter:
 
     async def run(self) -> None:
         """Serve until cancelled. Survives every fault of the platform; never returns early."""
-        self._sender.open()
         await asyncio.gather(self._transport.initialize(), self._poll_transport.initialize())
+        self._sender.open()
         try:
             await self._learn_name()
             self._start(self._offer_commands())
@@ -206,15 +206,21 @@ class TelegramAdapter:
         raise AssertionError("a back-off never ends")
 
     async def _keep_webhook(self) -> None:
-        """Tell Telegram our address, and look every minute whether it still knows it."""
+        """Tell Telegram our address, and look every minute whether it still knows it.
+
+        At the start it is told in any case: the secret may be a new one, and nobody can ask
+        Telegram which one it knows.
+        """
+        told = False
         while True:
             info = await self._insist(self._bot.get_webhook_info)
-            if info.url != self._webhook_url:
+            if not told or info.url != self._webhook_url:
                 await self._insist(
                     lambda: self._bot.set_webhook(
                         self._webhook_url, secret_token=self._secret, allowed_updates=ALLOWED
                     )
                 )
+                told = True
             failed = info.last_error_date
             if failed and self._clock() - failed.timestamp() < _WEBHOOK_CHECK:
                 self._pulse.bad(f"cannot deliver to the webhook: {info.last_error_message}")

@@ -21,7 +21,8 @@ def arrival(update: Any, account: Account, *, now: float) -> Arrival:  # noqa: A
     # listed; an error that escaped here would be met again at every poll, for ever.
     except Exception as problem:  # noqa: BLE001
         error = f"{type(problem).__name__}: {problem}"[:500]
-        log.warning("update %s cannot be read and is set aside: %s", number(update), error)
+        kind = type(problem).__name__  # the whole error may quote what somebody wrote
+        log.warning("update %s cannot be read and is set aside: %s", number(update), kind)
     return Arrival(
         platform="telegram",
         bot=account.bot,

@@ -12,6 +12,7 @@ from core.message import Button
 
 MOST = 4096  # UTF-16 units of one message
 _PER_ROW = 3
+_HIDING = frozenset({"text_link", "text_mention"})
 
 
 def _quiet() -> RenderConfig:
@@ -31,12 +32,15 @@ def formatted(text: str) -> tuple[str, list[MessageEntity]] | None:
     """Return text and entities, None when the text is to be sent as it stands.
 
     Formatting may take marks away, never words: a converter drops what looks like HTML, and an
-    answer about `<head>` would reach the person with a hole in it.
+    answer about `<head>` would reach the person with a hole in it. Nor may it hide where a link
+    leads, or name a person by their id, which rings their phone.
     """
     shown, found = convert(text, config=_CONFIG)
     if not found or not shown.strip() or units(shown) > MOST:
         return None
     facts: list[dict[str, Any]] = [entity.to_dict() for entity in found]
+    if any(fact["type"] in _HIDING for fact in facts):
+        return None
     kept = [shown, *(str(fact.get(key, "")) for fact in facts for key in ("url", "language"))]
     if sum(map(_letters, kept)) < _letters(text):
         return None

@@ -9,7 +9,7 @@ hence its errors are known by name.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from telegram.error import (
@@ -106,7 +106,7 @@ def _refusal(said: str) -> Refused:
 class _Hidden:
     """A log filter that blots the token out before anybody writes the line down."""
 
-    token: str
+    token: str = field(repr=False)
 
     def __call__(self, record: logging.LogRecord) -> bool:
         said = record.getMessage()
@@ -115,8 +115,13 @@ class _Hidden:
         return True
 
 
+def _no_quotes(record: logging.LogRecord) -> bool:
+    """Stop the lines that repeat whole requests and answers: they hold what people wrote."""
+    return record.name != "telegram.request.BaseRequest" and record.levelno > logging.DEBUG
+
+
 def hide(token: str) -> None:
-    """Keep `token` out of what the library and its HTTP client log.
+    """Keep `token`, and what people wrote, out of what the library and its HTTP client log.
 
     A filter sees only the records of its own logger, never of those below, so each is named.
     """
@@ -131,3 +136,4 @@ def hide(token: str) -> None:
         "telegram.request.HTTPXRequest",
     ):
         logging.getLogger(name).addFilter(_Hidden(token))  # an equal one is kept only once
+        logging.getLogger(name).addFilter(_no_quotes)

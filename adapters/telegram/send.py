@@ -34,6 +34,8 @@ PLACEHOLDER = "…"
 LONGEST_WAIT = 5.0  # seconds a post may wait here; longer is written down and tried later
 _TOPIC_NAME = 128
 _PREVIEW_STEP = 1.0  # seconds between two drafts in one chat
+_PREVIEW_PATIENCE = 1.5  # seconds a draft may take: the reply is not written on meanwhile
+_PREVIEW_REST = 30.0  # seconds without drafts for a chat where one took longer
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class Sender:
         self._clock = clock
         self._pacer = Pacer(clock)
         self._moved: dict[str, str] = {}  # groups that became supergroups: old id -> new id
-        self._previewed: dict[str, float] = {}
+        self._previewed: dict[str, float] = {}  # chats, and when the next draft may be shown
         self._closed = False
 
     async def deliver(self, post: Post, remember: Remember) -> Receipt:
@@ -201,14 +203,20 @@ class Sender:
         now, chat = self._clock(), place.chat
         if chat.startswith("-") or not text.strip() or self._pacer.wait(chat) > 0:
             return
-        if now - self._previewed.get(chat, 0.0) < _PREVIEW_STEP:
+        if now < self._previewed.get(chat, 0.0):
             return
-        recent = {each: at for each, at in self._previewed.items() if now - at < _PREVIEW_STEP}
-        self._previewed = recent | {chat: now}
+        waiting = {each: at for each, at in self._previewed.items() if now < at}
+        self._previewed = waiting | {chat: now + _PREVIEW_STEP}
         shown, number, thread = sendable(text[-MOST // 2 :]), abs(draft) or 1, _thread(place)
-        await self.quietly(
-            lambda: self._bot.send_message_draft(int(chat), number, shown, message_thread_id=thread)
-        )
+        try:
+            async with asyncio.timeout(_PREVIEW_PATIENCE):
+                await self.quietly(
+                    lambda: self._bot.send_message_draft(
+                        int(chat), number, shown, message_thread_id=thread
+                    )
+                )
+        except TimeoutError:
+            self._previewed[chat] = now + _PREVIEW_REST
 
     def open(self) -> None:
         """Calls may be made (again)."""

@@ -42,6 +42,7 @@ class Call:
 
     text: str
     user: str
+    name: str  # what to call the user; empty: they gave none
     chat: str
     raw: Mapping[str, Any]
 
@@ -86,8 +87,10 @@ def read_call(body: bytes) -> Call:
     text = value.get("text")
     if not isinstance(text, str) or not clean(text):
         raise HTTPException(400, "'text' must be a string with something in it.")
-    user = _name(value, "user") or "anonymous"
-    return Call(text=clean(text), user=user, chat=_name(value, "conversation") or user, raw=value)
+    name = _name(value, "user")
+    user = name or "anonymous"
+    chat = _name(value, "conversation") or user
+    return Call(text=clean(text), user=user, name=name, chat=chat, raw=value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +130,7 @@ class Api:
                 {"Retry-After": str(math.ceil(wait))},
             )
         key = web_key(call.chat, call.user)
-        author = Author(id=call.user, name=call.user)
+        author = Author(id=call.user, name=call.name)
         arrival = web_arrival(key, author, call.text, now=now, raw=call.raw)
         if EVENT_STREAM in request.headers.get("accept", ""):
             return await self._stream(arrival)

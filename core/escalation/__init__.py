@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.escalation.past import Judgement, Past, judge, past_from_row, past_to_row
+from core.escalation.past import Judgement, Past, judge, past_from_row, past_to_row, unsaid
 from core.escalation.rules import (
     RULES,
     Decision,
@@ -28,4 +28,5 @@ __all__ = [
     "past_to_row",
     "peak_of",
     "trace_rows",
+    "unsaid",
 ]

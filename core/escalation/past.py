@@ -141,6 +141,17 @@ def _alike(one: str, other: str) -> bool:
     return len(a & b & smallest) >= 0.6 * len(smallest)
 
 
+def unsaid(past: Past, at: float | None) -> Past:
+    """Return the past without the message sent at `at`, which is heard again: nothing is twice.
+
+    Its question is forgotten with those before it; its threat is the first one since `at`.
+    """
+    threats = past.threat_times
+    since = [time for time in threats if at is not None and time >= at][:1]
+    kept = tuple(time for time in threats if time not in since)
+    return replace(past, threat_times=kept, last_questions=())
+
+
 def past_to_row(past: Past) -> dict[str, Any]:
     """Return the past as JSON-ready values."""
     return asdict(past) | {"mood": moods.to_row(past.mood)}

@@ -110,7 +110,7 @@ def decide(situation: Situation, policy: Policy) -> Decision:
         found["spike"] = _spike(situation, scores, policy)
         found["money"] = _money(situation, scores)
         found["failure"] = _failure(situation, policy)
-        found["slide"] = _slide(situation, policy)
+        found["slide"] = _slide(situation, scores, policy)
     trace = tuple(_allowed(found[r], situation, policy) for r in RULES if r in found)
     first = next((result for result in trace if result.fired), None)
     if first is None:
@@ -241,13 +241,19 @@ def _failure(situation: Situation, policy: Policy) -> RuleResult:
     )
 
 
-def _slide(situation: Situation, policy: Policy) -> RuleResult:
-    """The mood is upset, by more than one message, and one of them was strong."""
+def _slide(situation: Situation, scores: Scores, policy: Policy) -> RuleResult:
+    """The mood is upset, by more than one message, and one of them was strong.
+
+    A level is left later than it is earned: who only says thanks meanwhile needs no alarm.
+    """
     after = situation.after
+    kind = "positive" if is_positive(scores) else ""
+    kind = "courtesy" if situation.triggers.courtesy else kind
     fired = (
         after.level == "upset"
         and after.since_calm >= policy.slide_messages
         and after.peak_since_calm >= policy.slide_strength
+        and not kind
     )
     return RuleResult(
         rule="slide",
@@ -255,7 +261,7 @@ def _slide(situation: Situation, policy: Policy) -> RuleResult:
         threshold=situation.upset_enter,
         fired=fired,
         note=f"{after.level}, {after.since_calm} messages since calm, "
-        f"strongest {after.peak_since_calm:.2f}",
+        f"strongest {after.peak_since_calm:.2f}" + (f", {kind}" if kind else ""),
     )
 
 

@@ -16,16 +16,16 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import StoreBusy, StoreError
+from core.errors import SetupError, StoreBusy, StoreError
 from core.tables import metadata
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "integrity",
     "open_engine",
     "run_batch",
+    "transaction",
 ]
 
 T = TypeVar("T")
@@ -62,7 +63,8 @@ def open_engine(url: str, *, write: bool) -> Engine:
     A deferred transaction that reads and then writes after somebody else's commit fails at once,
     whatever the timeout; an immediate one waits for its turn. Readers must not take that lock.
     """
-    engine = create_engine(url, **_pool(url, write=write))
+    # Parameters are what people wrote: an error that is logged must not repeat them.
+    engine = create_engine(url, hide_parameters=True, **_pool(url, write=write))
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -278,6 +280,22 @@ def create_tables(url: str) -> None:
     engine = open_engine(url, write=True)
     metadata.create_all(engine)
     engine.dispose()
+
+
+@contextmanager
+def transaction(url: str, *, write: bool) -> Iterator[Connection]:
+    """Open one transaction on a file that may be no database of ours. Raises SetupError."""
+    engine = open_engine(url, write=write)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        way_out = "put a backup in its place, or set HEED_DATABASE__URL to another file"
+        if _locked(error):
+            way_out = "another program is writing, try again in a moment"
+        raise SetupError(f"The database cannot be used ({error.orig}): {way_out}.") from error
+    finally:
+        engine.dispose()
 
 
 def integrity(url: str) -> str:

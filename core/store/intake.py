@@ -12,6 +12,7 @@ from core.store.rows import insert_once, message_to_row
 from core.tables import conversation, cursor, inbox, poison
 
 _LARGEST = 2**63 - 1  # what a column can hold
+_TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # set text the other way
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +174,7 @@ def tidy(arrival: Arrival) -> Arrival:
     key = ConversationKey(**{name: _plain(value) for name, value in asdict(message.key).items()})
     author = replace(
         message.author,
-        name=_plain(message.author.name)[:200],
+        name=_one_line(message.author.name)[:200],
         language=_plain(message.author.language)[:35],
     )
     message = replace(
@@ -191,6 +192,11 @@ def tidy(arrival: Arrival) -> Arrival:
         if name.isascii() and name.replace("_", "").isalnum():
             message = replace(message, kind="command", command=name.lower(), argument=rest.strip())
     return replace(arrival, raw=_plain(arrival.raw), message=message)
+
+
+def _one_line(name: str) -> str:
+    """Return a name that cannot draw lines of its own among those that staff read."""
+    return " ".join(_plain(name).translate(_TURNS).split())
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, not_, select, update
+from sqlalchemy import Connection, Text, cast, delete, func, not_, null, select, update
 
 from core.store.outbox import ERASED, Lane, Outgoing, enqueue
 from core.store.rows import insert_id
@@ -30,6 +30,7 @@ from core.tables import (
 )
 
 DAY = 86400.0
+WORDS_AT_ONCE = 5000  # decisions cleaned in one transaction; the rest waits for the next look
 SHOWN = ("card", "relay", "context", "ping")  # kinds of staff posts that may hold a person's words
 
 
@@ -237,6 +238,28 @@ def retain(connection: Connection, text_days: int, score_days: int, now: float) 
     connection.execute(update(history).where(history.c.at < scores).values(scores=None))
     connection.execute(delete(decision).where(decision.c.at < scores))
     connection.execute(delete(poison).where(poison.c.at < texts))
+    _let_words_go(connection, texts)
+
+
+def _let_words_go(connection: Connection, before: float) -> None:
+    """Keep the numbers of old decisions without the words that they quote.
+
+    The notes of a trace name the phrases that matched, and how a reply was made holds its whole
+    prompt. What has no notes any more has been here already.
+    """
+    rows = connection.execute(
+        select(decision.c.id, decision.c.trace)
+        .where(decision.c.at < before, cast(decision.c.trace, Text).like('%"note"%'))
+        .limit(WORDS_AT_ONCE)
+    ).all()
+    for row in rows:
+        trace = [{name: v for name, v in one.items() if name != "note"} for one in row.trace]
+        connection.execute(
+            update(decision).where(decision.c.id == row.id).values(trace=trace, why="", made=null())
+        )
+    connection.execute(
+        update(case).where(case.c.resolved_at < before, case.c.why != "").values(why="")
+    )
 
 
 def export(connection: Connection, conversation_id: int) -> dict[str, Any]:

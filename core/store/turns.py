@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select, update
 
 from core.message import ConversationKey, Message, Owner, Said, Scores
 from core.store import desk as cases, threads
+from core.store.aside import say_aside
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, insert_once, key_of, message_from_row, scores_to_row
 from core.store.streams import close_stream, drop_streams
@@ -61,6 +62,11 @@ class Start:
         """Who speaks, at which version: compared again before anything is written."""
         return (self.owner, self.version)
 
+    @property
+    def addressed(self) -> bool:
+        """Whether any of it was said to the bot; the rest, of a watched group, is only heard."""
+        return any(row.message.addressed for row in self.rows)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heard:
@@ -99,7 +105,9 @@ class Plan:
     notice_buttons: tuple[Any, ...] = ()
     opening: cases.Opening | None = None
     reopen: tuple[str, str] | None = None  # (notice to the person, line to staff)
+    aside: str = ""  # fixed words for the person's direct chat, never for the group
     evidence: str = ""  # one line to staff about an open case
+    raised: Mapping[str, Any] | None = None  # columns of that case that are graver now
     copies: Mapping[int, tuple[str, ...]] | None = None  # inbox id -> parts for the case's thread
     reset: bool = False  # /reset: history before now is not shown to the model again
 
@@ -227,6 +235,8 @@ def finish(
     lanes += enqueue(connection, start.conversation_id, posts, now)
     if plan.answer is not None:
         lanes.append(("person", start.conversation_id))
+    if plan.aside:
+        lanes += say_aside(connection, start.key, ids[-1], plan.aside, now)
     connection.execute(
         update(inbox)
         .where(inbox.c.id.in_(ids))
@@ -290,11 +300,18 @@ def _case(
     if plan.reopen is not None and start.resolved_case is not None:
         notice, say = plan.reopen
         change = cases.Change(
-            what="reopened", who="", state="queued", holder="", notice=notice, say=say
+            what="reopened",
+            who="",
+            state="queued",
+            holder="",
+            notice=notice,
+            say=say,
+            values=plan.raised,
         )
         return cases.move(connection, start.resolved_case, desk, now, change=change)
     if plan.evidence and start.case_id is not None:
-        return cases.tell_staff(connection, start.case_id, plan.evidence, now, what="evidence")
+        change = cases.Change(what="evidence", who="", say=plan.evidence, values=plan.raised)
+        return cases.move(connection, start.case_id, desk, now, change=change)
     return None
 
 

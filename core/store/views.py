@@ -149,6 +149,7 @@ def moved_by(connection: Connection, conversation_id: int) -> list[dict[str, Any
         {
             "text": row.text,
             "probs": row.scores["probs"],
+            "p_negative": row.scores["p_negative"],
             "intensity": row.scores["intensity"],
             "confidence": row.scores["confidence"],
             "strong": row.scores["strong"],

@@ -75,7 +75,7 @@ async def test_a_gateway_that_drops_every_identify_is_not_stormed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(4004, "discord.token"), (4011, "discord.shards"), (4013, "discord.py")]
+    ("code", "words"), [(4004, "discord.token"), (4011, "take it out"), (4013, "discord.py")]
 )
 async def test_a_refusal_for_good_stops_with_a_plain_sentence(code: int, words: str) -> None:
     alarms: list[str] = []
@@ -88,6 +88,12 @@ async def test_a_refusal_for_good_stops_with_a_plain_sentence(code: int, words: 
             assert words in health.problem
             assert alarms == [health.problem]
             assert len(fake.identifies) == 1
+
+
+async def test_nobody_is_warned_about_voice(caplog: pytest.LogCaptureFixture) -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()):
+        pass
+    assert "voice" not in caplog.text.lower()
 
 
 async def test_a_wrong_token_is_told_once_and_tried_again_slowly() -> None:

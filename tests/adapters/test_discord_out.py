@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 
+import discord
 import pytest
 
 from core.errors import (
@@ -88,6 +89,13 @@ async def test_mentions_in_a_text_ping_nobody() -> None:
         assert message["content"] == text
         assert (message["mention_everyone"], message["mentions"]) == (False, [])
         assert message["message_reference"]["message_id"] == question
+
+
+async def test_a_link_shows_nothing_of_its_page() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        await heed.deliver(post(fake.dm("ann"), "see https://evil.example"), keep)
+        suppressed = discord.MessageFlags(suppress_embeds=True)
+        assert fake.messages(fake.dm("ann"))[0]["flags"] == suppressed.value
 
 
 async def test_an_answer_to_a_deleted_question_still_arrives() -> None:

@@ -325,3 +325,14 @@ async def test_the_token_never_reaches_the_log(
         await fake.until(lambda: door.messages)
     assert any("<token>" in line for line in caplog.messages)
     assert fake.token not in caplog.text
+
+
+async def test_the_log_of_a_malformed_update_quotes_nobody(
+    fake: TelegramFake, door: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(fake, door):
+        fake.push("message", {"message_id": 1, "chat": {"id": 11}, "from": {"id": "planted"}})
+        await fake.until(lambda: door.poison)
+    assert "set aside" in caplog.text
+    assert "planted" not in caplog.text
+    assert "planted" in door.poison[0].error

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -123,6 +124,16 @@ async def test_a_text_that_formatting_would_shorten_is_sent_as_written(
     text = "Put **this** into <head> of the page"
     await bot.deliver(post("reply", text), Memory())
     assert fake.texts(ANN) == [text]
+
+
+@pytest.mark.parametrize("link", ["https://evil.example/?q=secret", "tg://user?id=12"])
+async def test_no_answer_hides_where_a_link_leads_or_rings_somebody(
+    fake: TelegramFake, bot: TelegramAdapter, link: str
+) -> None:
+    text = f"**Good** news, [click here]({link})"
+    await bot.deliver(post("reply", text), Memory())
+    [_, line] = fake.seen(ANN)
+    assert (line.text, line.entities) == (text, ())
 
 
 @pytest.mark.parametrize(
@@ -315,6 +326,34 @@ async def test_a_preview_is_a_draft_in_private_chats_at_most_once_a_second(
         now[0] += 1.1
         fake.fail("sendMessageDraft", "404")
         await bot.preview(private, 7, "Hello!")
+
+
+async def test_a_draft_that_hangs_keeps_no_reply_waiting(
+    fake: TelegramFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.telegram.send._PREVIEW_PATIENCE", 0.1)
+    now = [1000.0]
+    private = Place(platform="telegram", bot="4242", chat=str(ANN))
+    async with sending(fake, clock=lambda: now[0], call_timeout=30.0) as bot:
+        fake.fail("sendMessageDraft", "hang")
+        async with asyncio.timeout(2):
+            await bot.preview(private, 7, "Hel")
+        for wait, calls in ((5.0, 1), (26.0, 2)):  # it rests in this chat, then tries again
+            now[0] += wait
+            await bot.preview(private, 7, "Hello")
+            assert len(fake.called("sendMessageDraft")) == calls
+
+
+async def test_nothing_that_people_wrote_stands_in_the_log_when_an_answer_is_broken(
+    fake: TelegramFake, bot: TelegramAdapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    fake.fail("sendMessage", "junk")
+    with pytest.raises(OutcomeUnknown):
+        await bot.deliver(post("notice", "planted words"), Memory())
+    lines = [one for one in caplog.records if one.name.startswith(("telegram", "adapters"))]
+    assert not [one for one in lines if "planted" in one.getMessage()]
+    assert not [one for one in lines if "invalid JSON" in one.getMessage()]
 
 
 def test_a_burst_of_three_passes_then_one_a_second() -> None:

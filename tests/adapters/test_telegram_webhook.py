@@ -85,3 +85,11 @@ async def test_before_the_bot_knows_its_name_updates_wait_at_telegram(fake: Tele
     bot = adapter(fake, **SETTINGS)
     assert await bot.webhook(SECRET, body(fake)) == 503
     await bot.close()
+
+
+async def test_a_new_secret_is_told_although_the_address_is_the_old_one(fake: TelegramFake) -> None:
+    door = Recorder()
+    for secret in ("s3cret", "an0ther"):
+        async with running(fake, door, **(SETTINGS | {"webhook_secret": secret})):
+            await fake.until(lambda: (fake.webhook or {}).get("secret") == secret)  # noqa: B023
+    assert len(fake.called("setWebhook")) == 2

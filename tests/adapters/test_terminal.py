@@ -133,3 +133,10 @@ async def test_health_follows_the_input() -> None:
     assert adapter.health().state == "ok"
     ended, _ = await _read("", Doormat())
     assert ended.health().state == "off"
+
+
+async def test_no_text_steers_the_terminal() -> None:
+    writer = io.StringIO()
+    adapter = TerminalAdapter(Doormat(), lambda: 1.0, io.StringIO(""), writer)
+    await adapter.deliver(_post("\x1b]0;title\x07\x1b[2J你好\r\x9b1m\tone\ntwo"), _nothing)
+    assert writer.getvalue() == "heed> \ufffd]0;title\ufffd\ufffd[2J你好\ufffd\ufffd1m\tone\ntwo\n"

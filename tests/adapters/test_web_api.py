@@ -116,6 +116,8 @@ async def test_without_names_the_user_is_anonymous_and_a_conversation_has_its_ow
     await client.post("/chat", json={"text": "hello", "user": "maya", "conversation": "shop"})
     keys = [arrival.message.key for arrival in desk.asked if arrival.message]
     assert [(key.chat, key.user) for key in keys] == [("anonymous", "anonymous"), ("shop", "maya")]
+    names = [arrival.message.author.name for arrival in desk.asked if arrival.message]
+    assert names == ["", "maya"]  # nobody is greeted as "anonymous"
 
 
 async def test_a_command_is_understood_as_one(client: httpx2.AsyncClient, desk: DeskTwin) -> None:
@@ -245,7 +247,13 @@ async def test_on_an_open_address_the_api_asks_for_a_token(desk: DeskTwin) -> No
 async def test_without_a_token_another_page_or_a_proxy_is_refused(
     client: httpx2.AsyncClient, desk: DeskTwin
 ) -> None:
-    for headers in ({"Origin": "http://evil.example"}, {"X-Forwarded-For": "10.0.0.9"}):
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example:8080"},  # a name of theirs that leads to this machine
+        {"Host": "127.0.0.1.evil.example"},
+        {"X-Forwarded-For": "10.0.0.9"},
+    ):
         answer = await client.post("/chat", json={"text": "hi"}, headers=headers)
         assert error_of(answer) == (401, "unauthorized")
     assert desk.asked == []

@@ -83,6 +83,23 @@ def test_a_wrong_variable_ends_in_one_sentence(tmp_path: Path) -> None:
     assert done.stderr == "The setting HEED_HTTP__PORT must be a whole number.\n"
 
 
+@pytest.mark.parametrize("command", ["run", "chat", "export web:ann", "staff list", "db upgrade"])
+def test_a_file_that_is_no_database_ends_every_command_in_one_sentence(
+    command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "heed.db").write_bytes(b"something else " * 1000)
+    done = _run(*command.split(), cwd=tmp_path, HEED_DATABASE__URL="sqlite:///heed.db")
+    assert done.returncode == 2
+    assert done.stderr.startswith("The database cannot be used (file is not a database)")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_password_needs_a_terminal_or_the_option(tmp_path: Path) -> None:
+    done = _run("staff", "add", "bea", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == ("There is no terminal to ask for a password: use --password-stdin.\n")
+
+
 def test_an_unknown_command_is_told() -> None:
     done = _run("rnu")
     assert done.returncode == 2

@@ -63,6 +63,7 @@ def test_another_file_is_named_by_argument_or_variable(
     ("text", "says"),
     [
         ("[htpp]\nport = 1", "[htpp] is no section of Heed; the nearest one is http."),
+        ("[http]\nport = true", "http.port in heed.toml must not be true or false"),
         ("[http]\nprot = 1", "http.prot is no setting of Heed; the nearest one is http.port."),
         ("http = 1", "write [http] and keys below"),
         ("verbose = true", "verbose is no section of Heed; remove it."),
@@ -120,6 +121,11 @@ def test_no_sentence_and_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch)
     assert set(settings.secrets()) == {secret, "pass%40word", "pass@word"}
     assert settings.telegram.token is not None
     assert settings.telegram.token.get_secret_value() == secret
+
+
+def test_a_password_with_a_slash_is_a_secret_too() -> None:
+    settings = Settings(database=Database(url="postgresql://heed:data/pass:x@db/heed"))
+    assert settings.secrets() == ("data/pass:x",)
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -68,6 +68,11 @@ def test_a_database_of_another_form_is_told() -> None:
         doctor.database(Settings(database=Database(url="sqlite:///heed.db")))
 
 
+def test_an_address_that_is_no_sqlite_file_is_told() -> None:
+    with pytest.raises(SetupError, match="must name a SQLite file"):
+        doctor.database(Settings(database=Database(url="mysql://u:geheim@x/y")))
+
+
 def test_a_port_in_use_is_told() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

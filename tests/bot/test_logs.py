@@ -82,6 +82,15 @@ def test_the_level_is_kept_and_chatty_libraries_are_quiet(stream: io.StringIO) -
     assert stream.getvalue() == ""
 
 
+def test_even_at_debug_libraries_write_down_no_whole_requests(stream: io.StringIO) -> None:
+    set_up(_settings("console").model_copy(update={"log": Log(level="debug")}), stream)
+    logging.getLogger("heed").debug("detail")
+    for name in ("telegram.Bot", "discord.http", "httpcore.http11"):
+        logging.getLogger(name).debug("calling with %s", {"text": "planted words"})
+    assert "detail" in stream.getvalue()
+    assert "planted" not in stream.getvalue()
+
+
 def test_a_broken_log_call_does_not_print_its_arguments(
     stream: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,7 +94,7 @@ def test_a_model_on_this_machine_is_found_by_every_name_it_has(name: str) -> Non
     ("name", "words"),
     [
         ("Qwen/Qwen3-0.6B", "heed model pull Qwen/Qwen3-0.6B"),
-        ("nonsense", "heed model pull nonsense"),
+        ("nonsense", "nonsense is no model: write auto"),
         ("./nowhere", "does not exist"),
         ("/no/such/folder", "does not exist"),
         ("a/b/c", "does not exist"),

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -181,6 +182,33 @@ def test_a_bar_is_shown_on_a_terminal_only_on_stderr() -> None:
     assert ran.returncode == 0
     assert len(ran.stdout.splitlines()) == 100
     assert b"tagging" in shown
+
+
+def test_somebody_who_types_sees_tags_alone_and_may_leave_with_ctrl_c() -> None:
+    leader, follower = pty.openpty()
+    try:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "bot", "tag"],
+            stdin=follower,
+            stdout=subprocess.PIPE,
+            stderr=follower,
+            env={**os.environ, "TERM": "xterm"},  # noqa: TID251
+        )
+        with program:
+            os.write(leader, b"hello\n")
+            assert program.stdout is not None
+            assert json.loads(program.stdout.readline())["id"] == 1
+            program.send_signal(signal.SIGINT)
+            try:
+                assert program.wait(timeout=10) == 130
+            finally:
+                program.kill()
+        shown = os.read(leader, 65536)
+    finally:
+        os.close(follower)
+        os.close(leader)
+    assert b"tagging" not in shown
+    assert b"Traceback" not in shown
 
 
 def test_tagging_by_the_table_imports_nothing_heavy() -> None:

@@ -20,11 +20,12 @@ from core.errors import (
     RetryAfter,
     Unreachable,
 )
+from core.handoff import Action
 from core.message import Post, Receipt, TextLimit
 from core.ports import Remember
 from core.store import outbox
-from core.tables import conversation, outbox as table, staff_thread
-from tests.core.ground import Ground, opened, said
+from core.tables import conversation, history, outbox as table, staff_thread
+from tests.core.ground import TEXTS, Ground, opened, said
 
 PERSON = ("person", 1)
 STAFF = ("staff", 1)
@@ -71,7 +72,9 @@ def platform() -> Platform:
 
 @pytest.fixture
 def delivery(ground: Ground, platform: Platform) -> Delivery:
-    return Delivery(ground.store, {("telegram", "heed"): platform}, lambda: ground.now)
+    return Delivery(
+        ground.store, {("telegram", "heed"): platform}, lambda: ground.now, say=TEXTS.say
+    )
 
 
 def reply(ground: Ground, *numbers: int) -> None:
@@ -175,7 +178,7 @@ async def test_what_ended_lets_the_next_post_go(
 
 async def test_a_platform_that_is_not_connected_keeps_its_posts(ground: Ground) -> None:
     reply(ground)
-    delivery = Delivery(ground.store, {}, lambda: ground.now)
+    delivery = Delivery(ground.store, {}, lambda: ground.now, say=TEXTS.say)
     await delivery.work(PERSON)
     assert (state(ground), await delivery.work(PERSON)) == ("queued", 60.0)
     assert "not connected" in ground.row(table).error
@@ -249,7 +252,11 @@ async def test_a_probe_stands_at_every_step(ground: Ground, platform: Platform) 
     reply(ground)
     steps: list[str] = []
     made = Delivery(
-        ground.store, {("telegram", "heed"): platform}, lambda: ground.now, steps.append
+        ground.store,
+        {("telegram", "heed"): platform},
+        lambda: ground.now,
+        steps.append,
+        say=TEXTS.say,
     )
     await made.work(PERSON)
     assert steps == [
@@ -258,3 +265,26 @@ async def test_a_probe_stands_at_every_step(ground: Ground, platform: Platform) 
         "before sent commit",
         "after sent commit",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OutcomeUnknown("timed out"), "This may or may not have arrived. It was not sent again."),
+        (Refused("too many buttons"), "Not delivered to Ann: too many buttons"),
+    ],
+)
+async def test_staff_are_told_of_words_that_were_given_up(
+    ground: Ground, platform: Platform, delivery: Delivery, error: Exception, words: str
+) -> None:
+    case_id = ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    ground.send_all()
+    action = Action(case_id=case_id, verb="reply", who="Ben", text="Here is your refund.")
+    await ground.handoff.act(action)
+    platform.answers.append(error)
+    await delivery.work(PERSON)
+    told = f"{words}\n> Here is your refund."
+    assert told in [post.text for post in ground.send_all(STAFF)]
+    [note] = ground.rows(history, role="note")
+    assert (note.name, note.text) == ("Heed", told)

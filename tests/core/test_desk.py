@@ -297,6 +297,21 @@ async def test_not_needed_goes_back_to_the_bot_and_rests_twice_as_long_each_time
     assert "You are back with the bot." in to_person(ground)[-1]
 
 
+async def test_what_was_not_needed_is_remembered_whatever_the_labels_are_and_until_resolved(
+    ground: Ground,
+) -> None:
+    ground.take(said(1, "I am fed up"))
+    start = ground.begin()
+    rage = replace(SAD, label="anger", probs={"anger": 0.9, "joy": 0.1})
+    felt = tuple(replace(one, scores=rage) for one in heard(start, decision=DECISION))
+    ground.finish(start, Plan(heard=felt, opening=OPENING))
+    await act(ground, "notneeded")
+    assert ground.conversation().past["not_needed_peak"] == pytest.approx(0.9 * 0.8)
+    ground.open_case(2)
+    await ground.handoff.act(Action(case_id=2, verb="resolve", who="Ben"))
+    assert ground.conversation().past["not_needed_peak"] is None
+
+
 async def test_the_rest_of_one_person_is_not_lengthened_by_another(ground: Ground) -> None:
     for user in ("ann", "ben"):
         case_id = ground.open_case(1 if user == "ann" else 2, user=user)

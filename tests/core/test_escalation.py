@@ -18,6 +18,7 @@ from core.escalation import (
     past_to_row,
     peak_of,
     trace_rows,
+    unsaid,
 )
 from core.message import Scores
 from core.mood import Mood, MoodPolicy
@@ -95,6 +96,31 @@ def test_a_slide_needs_upset_two_messages_and_one_strong() -> None:
     assert rule(after=replace(upset, level="tense")) == ""
     assert rule(after=replace(upset, since_calm=1)) == ""
     assert rule(after=replace(upset, peak_since_calm=0.49)) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ("wonderful, that is kind of you", replace(CALM, label="positive", p_positive=0.8)),
+        ("ok thanks", CALM),
+    ],
+)
+def test_who_says_thanks_while_still_upset_needs_no_alarm(text: str, scores: Scores) -> None:
+    upset = Mood(s=-1.4, w=1.5, at=0.0, level="upset", since_calm=3, peak_since_calm=0.8)
+    past, decision = hear(Past(mood=upset), text, scores, 1.0)
+    assert past.mood.level == "upset"
+    assert not decision.open
+    assert hear(Past(mood=upset), "and now?", CALM, 1.0)[1].rule == "slide"
+
+
+def test_a_message_heard_again_is_no_second_threat_and_no_second_question() -> None:
+    leaving = replace(SAD, threat_to_leave=0.4)
+    past, first = hear(Past(), "so be it, the others then", leaving, 10.0)
+    assert not first.open
+    again, decision = hear(unsaid(past, 9.0), "so be it, the others then!", leaving, 20.0)
+    assert "earlier" not in next(r.note for r in decision.trace if r.rule == "threat")
+    assert len(again.last_questions) == 1
+    assert unsaid(past, None).threat_times == past.threat_times
 
 
 def test_a_threat_is_clear_or_comes_twice_or_in_words_and_is_never_positive() -> None:

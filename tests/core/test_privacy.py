@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from core.handoff import Action
 from core.message import Receipt
 from core.store import desk, intake, outbox, privacy
 from core.store.outbox import Claim
@@ -26,7 +28,7 @@ from core.tables import (
     poison,
     staff_thread,
 )
-from tests.core.ground import DECISION, Ground, arrival, heard, opened, said
+from tests.core.ground import DECISION, OPENING, Ground, arrival, heard, opened, said
 
 COPY = "(erased at the user's request)"
 WORD = "zebra-quartz-7431"
@@ -212,6 +214,31 @@ def test_no_byte_is_left_in_the_file_once_the_log_is_erased(tmp_path: Path) -> N
         assert ground.store.erase_log() is True
         for path in tmp_path.iterdir():
             assert WORD.encode() not in path.read_bytes(), path.name
+
+
+async def test_old_words_go_and_old_numbers_stay(ground: Ground) -> None:
+    ground.take(said(1, "xyzzy is broken"))
+    start = ground.begin()
+    judged = {**DECISION, "rule": "money", "why": '"xyzzy"'}
+    judged["trace"] = [{"rule": "money", "value": 1.0, "fired": True, "note": '"xyzzy"'}]
+    felt = heard(start, decision=judged, made={"prompt": "xyzzy is broken"})
+    ground.finish(start, Plan(heard=felt, opening=replace(OPENING, why="xyzzy")))
+    ground.now += 3600.0
+    await ground.handoff.act(Action(case_id=1, verb="resolve", who="Ben"))
+    ground.send_all(STAFF, thread="31")
+    ground.send_all()
+    days = {"text_days": 30, "score_days": 365}
+    ground.do(privacy.retain, **days, now=ground.now + 29 * privacy.DAY)
+    assert ground.row(decision).made == {"prompt": "xyzzy is broken"}
+    ground.do(privacy.retain, **days, now=ground.now + 31 * privacy.DAY)
+    for one in metadata.sorted_tables:
+        assert "xyzzy" not in repr(ground.rows(one)), one.name
+    [kept] = ground.rows(decision)
+    assert (kept.rule, kept.trace) == ("money", [{"rule": "money", "value": 1.0, "fired": True}])
+    assert ground.rows(history)[0].scores["p_negative"] == 0.9
+    ground.do(privacy.retain, **days, now=ground.now + 366 * privacy.DAY)
+    assert ground.rows(decision) == []
+    assert ground.rows(history)[0].scores is None
 
 
 def test_counting_leaves_the_notes_of_staff_out(ground: Ground) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -315,3 +316,13 @@ def test_a_damaged_file_is_told(tmp_path: Path, url: str) -> None:
     assert integrity(url) != "ok"
     file.write_bytes(b"this is no database " * 1000)
     assert "not a database" in integrity(url)
+
+
+async def test_an_error_of_the_database_repeats_nothing_that_somebody_wrote(store: Store) -> None:
+    broken = text("INSERT INTO nowhere VALUES (:words)")
+    said = {"words": "plan" + "ted"}
+    with pytest.raises(StoreError) as caught:
+        await store.write(lambda connection: connection.execute(broken, said))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "nowhere" in told
+    assert "planted" not in told

@@ -15,7 +15,7 @@ from core.errors import StoreError
 from core.message import Post, Receipt, TextLimit
 from core.ports import Remember
 from core.tables import outbox as table
-from tests.core.ground import Ground, opened, said
+from tests.core.ground import TEXTS, Ground, opened, said
 
 PERSON = ("person", 1)
 
@@ -49,7 +49,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
 
 
 def delivery(ground: Ground, slow: Slow) -> Delivery:
-    return Delivery(ground.store, {("telegram", "heed"): slow}, lambda: ground.now)
+    return Delivery(ground.store, {("telegram", "heed"): slow}, lambda: ground.now, say=TEXTS.say)
 
 
 def refuse(folder: Path, *, sent: bool) -> None:
