@@ -563,7 +563,9 @@ async def test_forget_asks_first_and_then_leaves_nothing(heed: Heed) -> None:
 
 async def test_old_messages_get_a_word_and_the_rules_still_run(heed: Heed) -> None:
     await heed.says(MAYA, "hello, is anybody there?", date=ago(20))
-    assert heed.read(MAYA) == ["I was away; I have your messages and the team can see them."]
+    [late] = heed.read(MAYA)  # without a case nobody at a desk sees this, so it is not promised
+    assert late.startswith("I was away; I have your messages now")
+    assert "team" not in late
     await heed.says(BEN, FURY, date=ago(20))
     assert heed.read(BEN)[-1].startswith(OPEN)
     assert (await heed.the_case()).rule == "spike"
