@@ -58,7 +58,8 @@ def _repeats(text: str) -> bool:
     sentences = [s.strip().lower() for s in _SENTENCE_END.split(text) if len(s.strip()) > 3]
     if sentences and Counter(sentences).most_common(1)[0][1] >= 3:
         return True
-    return re.search(r"(.{2,40}?)\1{5,}", text, re.DOTALL) is not None
+    runs = re.finditer(r"(.{2,40}?)\1{5,}", text, re.DOTALL)
+    return any(any(sign.isalnum() for sign in run[1]) for run in runs)  # a ruler of dashes is none
 
 
 def _leaks(text: str, secret: str) -> bool:

@@ -202,3 +202,7 @@ async def test_a_takeover_stops_the_engine_at_once() -> None:
     assert written.stopped
     assert written.shown == "One. Two. "
     assert (speaker.cancelled, speaker.spoken) == (1, 2)
+
+
+def test_rulers_and_dots_are_no_repetition() -> None:
+    assert fault("Two things:\n----------------\nFirst ............ second. ==========") == ""

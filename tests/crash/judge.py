@@ -106,8 +106,11 @@ class Database:
 
 
 def noise(log: str) -> Iterable[str]:
-    """Return the lines of a log that tell of an error."""
-    lines = log.splitlines()
+    """Return the lines of a log that tell of an error.
+
+    "post given up" is none: it is how a post of unknown outcome is flagged to the operator.
+    """
+    lines = [line for line in log.splitlines() if "post given up" not in line]
     for number, line in enumerate(lines):
         if "Traceback (most recent" in line or "[error" in line or "[critical" in line:
             yield " / ".join([line, *lines[number + 1 :][-12:]])
