@@ -155,6 +155,7 @@ class OpenAIFake:
                 self._left[id(fault)] = left
                 if left <= 0:
                     self.faults.remove(fault)
+                    del self._left[id(fault)]  # the next fault may be made at the same address
                 return fault
         return None
 

@@ -100,7 +100,9 @@ async def test_one_model_tags_and_answers_in_one_forward(house: House) -> None:
     *others, last = await listen(house, "hello")
     counters = engine_of(house).counters
     assert (counters.loads, counters.prefills - before) == (1, 1)
-    assert [event.kind for event in others] == ["tag", "token", "token"]
+    assert list(dict.fromkeys(event.kind for event in others)) == ["tag", "token"]
+    streamed = "".join(event.data["text"] for event in others if event.kind == "token")
+    assert SPOKEN.startswith(streamed.strip())
     assert last.data["response"] == SPOKEN
     assert (last.data["model"], last.data["owner"]) == ("pupil", "bot")
     assert last.data["sentiment"] in LABELS
@@ -424,7 +426,7 @@ async def test_the_program_answers_from_the_folder_and_again_after_kill_9(
         assert (done["response"], done["model"]) == (SPOKEN, "pupil")
         assert done["prompt_version"].startswith("reply@")
         names = [name for name, _ in await program.stream("it is the blue one")]
-        assert names == ["tag", "token", "token", "done"]
+        assert list(dict.fromkeys(names)) == ["tag", "token", "done"]
         status, page = await program.post("/room/say", {"person": "ann", "text": "hello room"})
         assert status == 200
         assert "Write human and one person comes" in page

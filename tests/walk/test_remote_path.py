@@ -73,7 +73,7 @@ async def test_a_server_tags_by_log_probabilities_and_streams_the_reply(
 ) -> None:
     *others, last = await listen(house, "thank you for that")
     done = dict(last.data)
-    assert [event.kind for event in others] == ["tag", "token", "token"]
+    assert list(dict.fromkeys(event.kind for event in others)) == ["tag", "token"]
     assert (done["response"], done["model"], done["sentiment"]) == (ANSWER, MODEL, "positive")
     assert done["prompt_version"].startswith("reply@")
     found = await explained(house, done)
@@ -250,7 +250,7 @@ async def test_the_program_answers_by_the_server_and_again_after_kill_9(
     async with Program(tmp_path, HEED_MODEL__NAME=fake.url) as program:
         assert (await program.chat("my parcel is number 4711"))["response"] == ANSWER
         names = [name for name, _ in await program.stream("and now?")]
-        assert names == ["tag", "token", "token", "done"]
+        assert list(dict.fromkeys(names)) == ["tag", "token", "done"]
         await program.kill()
         await program.start()
         assert (await program.chat("still there?"))["model"] == MODEL
