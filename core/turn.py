@@ -345,8 +345,9 @@ class Walk:
             elif opening is not None:
                 words.append(opening[0])
         for heard in plan.heard:
+            tag = tag_data(heard.scores)
             data = {
-                **tag_data(heard.scores),
+                **{name: tag[name] for name in ("sentiment", "intensity", "strong")},
                 "mood": round(plan.mood, 4),
                 "response": "\n\n".join(filter(None, words)) or None,
                 "escalated": finished.owner != "bot",

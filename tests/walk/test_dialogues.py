@@ -29,6 +29,10 @@ async def test_a_friendly_line_is_tagged_and_answered(house: House) -> None:
     assert not done["escalated"]
     assert done["owner"] == "bot"
     assert done["prompt_version"].startswith("phrases@")
+    assert set(done) == {
+        *("sentiment", "intensity", "strong", "mood", "response", "escalated"),
+        *("owner", "case", "message_id", "model", "prompt_version"),
+    }
 
 
 async def test_chinese_is_answered_in_chinese(house: House) -> None:
