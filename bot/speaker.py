@@ -68,7 +68,7 @@ class Speaker:
         try:
             await engine.warm_up()
             self.problem = ""
-        except BaseException as error:
+        except BaseException as error:  # a cancel too: its threads must end with it
             if not (patient and isinstance(error, EngineError)):
                 await engine.close()
                 raise

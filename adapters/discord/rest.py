@@ -177,7 +177,7 @@ async def logged_in(token: str, pace: Pace) -> discord.Client:
     try:
         async with asyncio.timeout(pace.patience):
             await client.login(token)
-    except BaseException:
+    except BaseException:  # whatever ended it, a cancel too: a half-made client holds sockets
         await client.close()
         raise
     return client

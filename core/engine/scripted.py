@@ -165,7 +165,7 @@ class ScriptedEngine:
         try:
             await self._wait()
             await self._trouble("start")
-        except BaseException:
+        except BaseException:  # a cancel too: the slot must come back
             self._free(script)
             raise
         return Started(
@@ -183,7 +183,7 @@ class ScriptedEngine:
         self.log.append(Asked(verb="tag", key=request.key, text=request.messages[-1]))
         try:
             await self._trouble("tag")
-        except BaseException:
+        except BaseException:  # a cancel too: the slot must come back
             self._free(started.state)
             raise
         return self._read(request.messages[-1], "branch"), started

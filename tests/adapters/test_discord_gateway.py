@@ -37,8 +37,8 @@ async def test_a_session_declared_dead_is_followed_by_a_new_one_and_its_history(
         await until(lambda: door.texts() == ["one"])
         fake.invalidate()
         fake.say("ann", "two")
-        await until(lambda: door.texts() == ["one", "two"])
-        await until(lambda: len(fake.identifies) == 2)
+        await until(lambda: len(door.texts()) == 2 and len(fake.identifies) == 2)
+        assert door.texts() == ["one", "two"]
 
 
 async def test_an_order_to_reconnect_is_obeyed() -> None:
@@ -47,7 +47,8 @@ async def test_an_order_to_reconnect_is_obeyed() -> None:
         fake.reconnect()
         await until(lambda: fake.resumed == 1)
         fake.say("ann", "again")
-        await until(lambda: door.texts() == ["again"])
+        await until(door.texts)
+        assert (door.texts(), len(fake.identifies)) == (["again"], 1)
 
 
 async def test_a_gateway_that_answers_nothing_is_left_for_a_fresh_one() -> None:
@@ -59,6 +60,7 @@ async def test_a_gateway_that_answers_nothing_is_left_for_a_fresh_one() -> None:
     ):
         fake.silent = True
         await until(lambda: heed.health().state == "failing")
+        assert heed.health().problem
         await until(lambda: len(fake.identifies) >= 2)
         fake.silent = False
         await until(lambda: heed.health().state == "ok")

@@ -107,7 +107,7 @@ class Worker:
         before, before_rows = self.counters.forwards, len(memory.ids)
         try:
             logits = self.model.grow(memory, trunk, branches, keep=False)
-        except BaseException:
+        except BaseException:  # whatever it was, the shared prefix may be half written
             asked.memory = self.model.memory()
             raise
         spent = (self._clock() - began) * 1000
