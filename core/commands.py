@@ -65,16 +65,7 @@ class Commands:
         self, start: Start, words: str, *, reset: bool = False, buttons: tuple[Button, ...] = ()
     ) -> None:
         """Answer with a fixed text. The command itself is no part of the history."""
-        heard = Heard(row=start.rows[0], kept=False)
-        plan = Plan(
-            heard=(heard,),
-            past=start.past,
-            mood=past_from_row(start.past).mood.value if start.past else 0.0,
-            level=past_from_row(start.past).mood.level if start.past else "calm",
-            notices=(words,),
-            notice_buttons=buttons,
-            reset=reset,
-        )
+        plan = replace(_unmoved(start), notices=(words,), notice_buttons=buttons, reset=reset)
         await self._walk.finish(start, plan)
 
     async def _human(self, start: Start) -> None:
@@ -90,7 +81,7 @@ class Commands:
         if argument in ("no", "keep"):
             await self._say(start, say("forget_cancelled", lang))
         elif argument in ("yes", "ja", "是", "да", "sí", "si"):
-            await self.erase(start.conversation_id, lang)
+            await self._erase(start, lang)
         else:
             count = await rooms.store.read(
                 partial(privacy.count, conversation_id=start.conversation_id)
@@ -102,26 +93,21 @@ class Commands:
             )
             await self._say(start, f"{words}\n/forget yes · /forget no", buttons=buttons)
 
-    async def erase(self, conversation_id: int, lang: str) -> privacy.Erased:
+    async def _erase(self, start: Start, lang: str) -> None:
         """Erase a person here: rows now, staff's copies by posts, the rest when those left."""
         rooms = self._walk.rooms
-        key = await rooms.store.read(
-            partial(views.conversation_key, conversation_id=conversation_id)
-        )
-        self._walk.interrupt(conversation_id)
-        await rooms.mind.drop(key)
+        await rooms.mind.drop(start.key)
         erased = await rooms.store.write(
             partial(
                 privacy.forget,
-                conversation_id=conversation_id,
+                conversation_id=start.conversation_id,
                 done=partial(rooms.texts.say, "forgotten", lang),
                 copy=rooms.texts.say("erased_copy", lang),
                 now=rooms.clock(),
             )
         )
         rooms.deliver(erased.lanes)
-        self._walk.erased(key, erased.words)
-        return erased
+        self._walk.closed(replace(start, owner="bot", case_id=None), erased.words)
 
     async def _pressed(self, start: Start, message: Message) -> None:
         what = PRESSES.get(message.data)
@@ -132,13 +118,7 @@ class Commands:
             say = self._walk.rooms.texts.say
             words = say("reopened", self._walk.rooms.ear.language(start, None))
             line = say("wrote_again", "en", hours=0)
-            heard = (Heard(row=start.rows[0], kept=False),)
-            kept = {"past": start.past, "mood": 0.0, "level": "calm"}
-            if start.past:
-                mood = past_from_row(start.past).mood
-                kept |= {"mood": mood.value, "level": mood.level}
-            plan = Plan(heard=heard, reopen=(words, line), **kept)  # type: ignore[arg-type]
-            await self._walk.finish(start, plan)
+            await self._walk.finish(start, replace(_unmoved(start), reopen=(words, line)))
         else:
             await self._close(start)
 
@@ -220,3 +200,13 @@ class Commands:
         rooms = self._walk.rooms
         ids = [row.id for row in start.rows]
         await rooms.store.write(partial(turns.done, ids=ids, now=rooms.clock()))
+        self._walk.closed(start)
+
+
+def _unmoved(start: Start) -> Plan:
+    """Return a plan that closes a command or a press and leaves the mood as it was."""
+    heard = (Heard(row=start.rows[0], kept=False),)
+    if not start.past:
+        return Plan(heard=heard)
+    mood = past_from_row(start.past).mood
+    return Plan(heard=heard, past=start.past, mood=mood.value, level=mood.level)

@@ -24,7 +24,7 @@ from core.engine.mind import Mind, with_scores
 from core.engine.ports import Limits, Started, Writer
 from core.handoff import Handoff
 from core.hearing import Ear, Verdict, tag_data
-from core.message import Arrival, ConversationKey, Message, Place, TextLimit
+from core.message import Arrival, Message, Place, TextLimit
 from core.plans import Planner
 from core.ports import Adapter, Board, Clock, Event, EventKind, Probe, desk_message, no_probe
 from core.store import Store, intake, turns
@@ -221,7 +221,7 @@ class Walk:
             plan = rooms.planner.silent(start, verdict)  # the second failure brings a person
         if plan is None:
             plan = rooms.planner.answer(start, verdict, started, written, self._limit(start))
-        finished = await self.finish(start, plan)
+        finished = await self.finish(start, plan, shown=running.shown)
         if finished is None or written.problem:
             await _take_back(writer, started)
         else:
@@ -315,7 +315,7 @@ class Walk:
 
     # --- out ------------------------------------------------------------------------------
 
-    async def finish(self, start: Start, plan: Plan) -> Finished | None:
+    async def finish(self, start: Start, plan: Plan, *, shown: str = "") -> Finished | None:
         """Write the turn; None when somebody else moved the conversation: it is taken again."""
         rooms = self.rooms
         rooms.probe("before done commit")
@@ -332,8 +332,16 @@ class Walk:
             return None
         rooms.probe("after done commit")
         rooms.deliver(finished.lanes)
+        self._show_rest(start, plan, shown.lstrip())
         self._report(start, plan, finished)
         return finished
+
+    def _show_rest(self, start: Start, plan: Plan, shown: str) -> None:
+        """Tell the end of a reply, which is whole only now: its tokens together are its text."""
+        text = "" if plan.answer is None else plan.answer.text
+        rest = text.removeprefix(shown)
+        if rest and (rest != text or not shown):  # a fallback is no continuation of what was shown
+            self._tell(start, plan.heard[-1].row.id, "token", {"text": rest})
 
     def _report(self, start: Start, plan: Plan, finished: Finished) -> None:
         """Tell whoever follows along; callers of a merged burst learn whose answer is theirs."""
@@ -344,22 +352,18 @@ class Walk:
                 words.append(opening.notice)
             elif opening is not None:
                 words.append(opening[0])
+        said = "\n\n".join(filter(None, words)) or None
+        known: dict[str, Any] = {
+            "mood": round(plan.mood, 4),
+            "escalated": finished.owner != "bot",
+            "owner": finished.owner,
+            "case": finished.case_id,
+        }
+        if plan.answer is not None:
+            known |= {"model": plan.answer.model, "prompt_version": plan.answer.prompt}
         for heard in plan.heard:
-            tag = tag_data(heard.scores)
-            data = {
-                **{name: tag[name] for name in ("sentiment", "intensity", "strong")},
-                "mood": round(plan.mood, 4),
-                "response": "\n\n".join(filter(None, words)) or None,
-                "escalated": finished.owner != "bot",
-                "owner": finished.owner,
-                "case": finished.case_id,
-                "message_id": heard.row.id,
-                "model": self.rooms.mind.name if plan.answer is None else plan.answer.model,
-                "prompt_version": "" if plan.answer is None else plan.answer.prompt,
-            }
-            if heard is not last:
-                data |= {"response": None, "answered_by": last.row.id}
-            self._tell(start, heard.row.id, "done", data)
+            mine = {"response": said} if heard is last else {"answered_by": last.row.id}
+            self._done(start, heard.row.id, tag_data(heard.scores), {**known, **mine})
         self._tell(start, last.row.id, "line", {"owner": finished.owner})
         if finished.case_id is not None:
             self._tell(start, last.row.id, "case", {"case": finished.case_id})
@@ -376,13 +380,31 @@ class Walk:
             )
         )
         rooms.deliver(lanes)
-        for row in start.rows:
-            error = {"error": "set aside after five tries", "message_id": row.id}
-            self._tell(start, row.id, "done", error)
+        self.closed(start, words)
 
-    def erased(self, start_key: ConversationKey, words: str) -> None:
-        """Tell whoever follows along that a person was erased here."""
-        self.rooms.board.tell(Event(kind="line", key=start_key, data={"erased": words}))
+    def closed(self, start: Start, words: str = "") -> None:
+        """Tell whoever waits for a start's rows that they are done without a turn of their own."""
+        for row in start.rows:
+            self._done(start, row.id, tag_data(None), {"response": words or None})
+        self._tell(start, start.rows[-1].id, "line", {})
+
+    def _done(
+        self, start: Start, inbox_id: int, tag: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> None:
+        """Tell what came of one message: the fields of POST /chat, whatever ended it."""
+        data = {
+            **{name: tag[name] for name in ("sentiment", "intensity", "strong")},
+            "mood": 0.0,
+            "response": None,
+            "escalated": start.owner != "bot",
+            "owner": start.owner,
+            "case": start.case_id,
+            "message_id": inbox_id,
+            "model": self.rooms.mind.name,
+            "prompt_version": "",
+            **known,
+        }
+        self._tell(start, inbox_id, "done", data)
 
     def _tell(self, start: Start, inbox_id: int, kind: EventKind, data: Mapping[str, Any]) -> None:
         self.rooms.board.tell(Event(kind=kind, key=start.key, data=data, inbox=inbox_id))

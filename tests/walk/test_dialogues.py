@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import NeedsConfirm
-from tests.walk.house import House, arrival, living, settings_for
+from tests.walk.house import House, living, settings_for
 
 FURY = (
     "unbelievable, you charged me twice AGAIN and nobody answers, "
@@ -121,7 +121,9 @@ async def test_forget_leaves_nothing(house: House) -> None:
     await house.say("my secret is xyzzy-4711")
     asked = await house.say("/forget")
     assert "/forget yes" in asked["response"]
-    await house.room.take_in([arrival("/forget yes")])
+    told = await house.say("/forget yes")
+    assert told["response"] == "Done: 3 messages and 0 cases are erased."
+    assert (told["owner"], told["case"], told["sentiment"]) == ("bot", None, None)
     await house.idle()
     assert await house.lines() == []
 

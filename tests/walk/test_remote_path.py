@@ -68,6 +68,17 @@ async def explained(house: House, done: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+async def test_each_sentence_is_shown_as_soon_as_it_is_whole(
+    house: House, fake: OpenAIFake
+) -> None:
+    fake.pace = 0.1  # so that no two sentences can come in one piece
+    *others, last = await listen(house, "thank you for that")
+    kinds = [event.kind for event in others]
+    assert kinds == ["tag", *["token"] * (len(kinds) - 1)]
+    assert len(kinds) > 2
+    assert "".join(event.data["text"] for event in others[1:]).strip() == last.data["response"]
+
+
 async def test_a_server_tags_by_log_probabilities_and_streams_the_reply(
     house: House, fake: OpenAIFake
 ) -> None:
