@@ -28,7 +28,8 @@ HELP = {
     "db": "Care for the database.",
     "export": "Print everything kept about one person, as JSON.",
     "forget": "Erase everything kept about one person.",
-    "model": "Fetch, import and list models.",
+    "model": "Fetch, import, list and check models.",
+    "bench": "Measure the engine, the program and the walk on this machine.",
     "staff": "Say who may answer on the web page.",
 }
 
@@ -253,6 +254,70 @@ def model_list() -> None:
 
     for line in list_():
         click.echo(line)
+
+
+@model.command("demo")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--minutes", type=click.FloatRange(0.05, 60), default=4.0, show_default=True)
+@click.pass_context
+def model_demo(ctx: click.Context, folder: Path, minutes: float) -> None:
+    """Train a tiny chat model in DIR: it shows the mechanism, its words mean nothing."""
+    _settings(ctx)
+    from core.engine.demo import make_demo
+
+    click.echo(make_demo(folder, seconds=60 * minutes, tell=click.echo))
+
+
+@model.command("check")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line each.")
+@click.pass_context
+def model_check(ctx: click.Context, name: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """Run 20 fixed lines, English and Chinese, through both prompts of a model."""
+    settings = _settings(ctx)
+    from bot.checking import check
+
+    ctx.exit(check(settings, name, click.echo, as_json=as_json))
+
+
+@heed.group(cls=_Group, invoke_without_command=True)
+@click.option("--model", default="qwen1.5-0.5b", show_default=True, help="Whose shape to measure.")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--precision", default="", help="Measure only this one beside the baseline.")
+@click.option("--peer", type=click.Choice(["llama.cpp"]), help="Measure another engine too.")
+@click.option("--quick", is_flag=True, help="A small shape and few turns: shows that it runs.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write every figure here.")
+@click.pass_context
+def bench(ctx: click.Context, /, out: Path | None, **options: Any) -> None:  # noqa: D103
+    if ctx.invoked_subcommand is None:
+        from bot.bench.engine import measure
+
+        ctx.exit(measure(click.echo, out, **options))
+
+
+@bench.command("chat")
+@click.option("--model", default="qwen1.5-0.5b", show_default=True, help="Whose shape to measure.")
+@click.option("--precision", default="auto", show_default=True)
+@click.option("--quick", is_flag=True, help="A small shape and few turns: shows that it runs.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write every figure here.")
+@click.pass_context
+def bench_chat(ctx: click.Context, /, out: Path | None, **options: Any) -> None:
+    """Start the real program with a model of that shape and measure POST /chat."""
+    from bot.bench.chat import measure
+
+    ctx.exit(measure(click.echo, out, **options))
+
+
+@bench.command("pipeline")
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=5.0, show_default=True)
+@click.option("--quick", is_flag=True, help="Few conversations: shows that it runs.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write every figure here.")
+@click.pass_context
+def bench_pipeline(ctx: click.Context, /, out: Path | None, **options: Any) -> None:
+    """Measure the walk without a model against the disk and a bare sqlite3 writer."""
+    from bot.bench.pipeline import measure
+
+    ctx.exit(measure(click.echo, out, **options))
 
 
 @heed.group(cls=_Group)

@@ -41,6 +41,7 @@ MATTERS = ("crisis", "request", "threat", "money")  # phrases that a cut must no
 RESTARTS = 2  # times a new message may restart a reply of which nothing was shown
 TYPING = 4.0  # seconds between typing signs
 AT_ONCE = 0.25  # seconds; an answer that comes sooner needs no typing sign
+HANGS = "the engine hangs"
 GRACE = 5.0  # seconds an engine may be over its own time before it counts as hung
 
 
@@ -82,6 +83,7 @@ class Walk:
         self.rooms = rooms
         self._running: dict[int, Running] = {}
         self._restarts: dict[int, int] = {}
+        self._retried: dict[int, int] = {}  # conversation -> the row whose reply failed once
 
     # --- in -------------------------------------------------------------------------------
 
@@ -150,6 +152,7 @@ class Walk:
         )
         if start is None:
             self._restarts.pop(conversation_id, None)
+            self._retried.pop(conversation_id, None)
             return None
         first = start.rows[0]
         if first.tries > turns.TRIES + self._restarts.get(conversation_id, 0):
@@ -211,7 +214,9 @@ class Walk:
             )
             started, writer = await rooms.mind.start(request), rooms.mind.phrases
         written = await self._write(start, verdict, writer, started, running)
-        if written is None or written.stopped:
+        failed = written is not None and written.failed and written.problem != HANGS
+        once_more = failed and self._may_retry(start, running)
+        if written is None or written.stopped or once_more:
             self._restarts[start.conversation_id] = running.restarts + 1
             await _take_back(writer, started)
             return
@@ -226,6 +231,13 @@ class Walk:
             await _take_back(writer, started)
         else:
             await writer.settle(started, kept=True)
+
+    def _may_retry(self, start: Start, running: Running) -> bool:
+        """Whether a turn that the engine failed may be taken once more: nothing was shown."""
+        again = not running.shown and self._retried.get(start.conversation_id) != start.rows[0].id
+        if again:
+            self._retried[start.conversation_id] = start.rows[0].id
+        return again
 
     async def _write(
         self, start: Start, verdict: Verdict, writer: Writer, started: Started, running: Running
@@ -256,7 +268,7 @@ class Walk:
                 return writing.result()
             if bell.done():
                 return None
-            return reply.Written(text=fallback, problem="the engine hangs", failed=True)
+            return reply.Written(text=fallback, problem=HANGS, failed=True)
         finally:
             bell.cancel()
             writing.cancel()

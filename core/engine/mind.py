@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from core.engine.ports import Capacity, Joint, ReplyRequest, Started, Tagger, Writer
-from core.errors import EngineBusy, EngineError, EngineNotReady, PromptError
+from core.errors import EngineBusy, EngineError, EngineFailed, EngineNotReady, PromptError
 from core.message import ConversationKey, Tagging
 
 
@@ -22,6 +22,26 @@ class Engine(Tagger, Writer, Protocol):
     @property
     def ready(self) -> bool:
         """Whether it has been warmed up and lives."""
+        ...
+
+
+@runtime_checkable
+class Mending(Protocol):
+    """An engine that starts itself anew after it broke down."""
+
+    @property
+    def mending(self) -> bool:
+        """Whether it is about to come back, so that a reply had better wait."""
+        ...
+
+
+@runtime_checkable
+class Half(Protocol):
+    """An engine that may only tag: where it does not write, the phrase book does."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether a model writes the replies."""
         ...
 
 
@@ -71,7 +91,7 @@ class Mind:
 
     def has_room(self) -> bool:
         """Whether a reply could start now. Nobody waits for an engine that is not ready."""
-        if self.loading:
+        if self.loading or _mending(self.engine):
             return False
         return not self.ready or self._writer().capacity().free > self._starting
 
@@ -116,7 +136,7 @@ class Mind:
             return Hearing(tagging=None, stand_in=True, problem=_words(error))
         finally:
             self._starting -= 1
-        return Hearing(tagging=tagging, started=started, writer=engine)
+        return Hearing(tagging=tagging, started=started, writer=engine if started else None)
 
     async def start(self, request: ReplyRequest) -> Started:
         """Start the phrase book's reply to a message whose scores are known."""
@@ -131,23 +151,42 @@ class Mind:
                     await self.engine.drop(key)
 
     def _writer(self) -> Writer:
-        return self.phrases if self.engine is None else self.engine
+        engine = self.engine
+        return self.phrases if engine is None or not _writes(engine) else engine
 
     def _insist(self, engine: Engine) -> None:
         if not engine.ready:
             raise EngineNotReady(f"{engine.name} is not ready")
 
 
-async def _begin(engine: Engine, request: ReplyRequest) -> tuple[Tagging, Started]:
-    """Tag and start, as soon as an engine that others use too has a slot."""
+def _mending(engine: object) -> bool:
+    return isinstance(engine, Mending) and engine.mending
+
+
+def _writes(engine: Engine) -> bool:
+    return not isinstance(engine, Half) or engine.writes
+
+
+async def _begin(engine: Engine, request: ReplyRequest) -> tuple[Tagging, Started | None]:
+    """Tag and start, as soon as an engine that others use too has a slot.
+
+    One that breaks down and can start itself anew is asked once more.
+    """
+    asked_again = False
     while True:
         try:
             if isinstance(engine, Joint):
                 return await engine.tag_and_start(request)
             [tagging] = await engine.tag_many([request.messages[-1]])
-            return tagging, await engine.start(request)
+            return tagging, await engine.start(request) if _writes(engine) else None
         except EngineBusy as busy:
             await asyncio.sleep(busy.seconds)
+        except EngineFailed:
+            if asked_again or not isinstance(engine, Mending):
+                raise
+            asked_again = True
+            while _mending(engine):  # noqa: ASYNC110 - it is mended in its own threads
+                await asyncio.sleep(0.05)
 
 
 def _words(error: BaseException) -> str:

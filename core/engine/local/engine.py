@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from core.engine.local.thread import EngineThread
+from core.engine.local.thread import STUCK, EngineThread
 from core.engine.local.turns import Counters, Pieces, Settings, Turn
 from core.engine.ports import Capacity, Limits, ReplyRequest, Started
-from core.errors import EngineError, EngineNotReady, SetupError
+from core.errors import EngineError, EngineFailed, EngineNotReady, HeedError, SetupError
 from core.message import ConversationKey, Level, Tagging
 from core.prompts import PromptBook
 
 if TYPE_CHECKING:
     from core.engine.local.worker import Worker
 
-_PRECISIONS = ("auto", "fp32", "bf16")
-_CHUNK = 16  # texts of one piece of work, so that running replies go on in between
+_log = logging.getLogger(__name__)
+_PRECISIONS = ("auto", "fp32", "bf16", "int8", "int4")
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_LOOK = 0.5  # seconds between two looks at the thread
+_PATIENCE = 30.0  # seconds that replies wait for a restart
 
 
 class LocalEngine:
@@ -39,16 +44,20 @@ class LocalEngine:
         *,
         history_tokens: int = 1500,
         message_tokens: int = 512,
-        slots: int = 2,
+        slots: int = 8,
         kv_budget_mb: int = 512,
         threads: int | None = None,
         precision: str = "auto",
+        device: str = "auto",
+        adapter: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if precision not in _PRECISIONS:
             raise SetupError(
                 f"model.precision is {precision}: write one of {', '.join(_PRECISIONS)}"
             )
+        if device not in _DEVICES:
+            raise SetupError(f"model.device is {device}: write one of {', '.join(_DEVICES)}")
         folder = Path(source).expanduser()
         self._book = book
         self._settings = Settings(
@@ -60,11 +69,15 @@ class LocalEngine:
             kv_budget=kv_budget_mb * 2**20,
             threads=threads,
             precision=precision,
+            device=device,
+            adapter=adapter or None,
             clock=clock,
         )
         self.counters = Counters()
         self._thread = EngineThread()
         self._worker: Worker | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._broke_at: float | None = None  # since when the thread is being replaced
 
     @property
     def name(self) -> str:
@@ -75,6 +88,15 @@ class LocalEngine:
     def ready(self) -> bool:
         """Whether the model is loaded, warm and at work."""
         return self._worker is not None and self._thread.alive and not self._thread.stuck
+
+    @property
+    def mending(self) -> bool:
+        """Whether the thread has just broken down and a reply had better wait for the next."""
+        if self._watch is None or self._watch.done():
+            return False
+        if self._broke_at is None:  # nobody has looked yet
+            return not self._thread.alive or self._thread.stuck
+        return time.monotonic() - self._broke_at < _PATIENCE
 
     @property
     def demo(self) -> bool:
@@ -88,6 +110,11 @@ class LocalEngine:
 
     async def warm_up(self) -> None:
         """Load the model in its own thread and run it once. Raises SetupError, EngineFailed."""
+        await self._begin()
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._look_after())
+
+    async def _begin(self) -> None:
         self._thread.start()
         await self._thread.ask(self._load)
 
@@ -102,9 +129,31 @@ class LocalEngine:
                 "a local model needs torch and transformers: install heed[local], "
                 "or set model.name to embedded or to a server's URL"
             ) from fault
+        thread = self._thread
         worker = Worker(self._settings, self._book, self.counters)
-        self._thread.beat = worker.beat
+        thread.beat, thread.patience = worker.beat, STUCK
         self._worker = worker
+
+    async def _look_after(self) -> None:
+        """Replace the thread when it hangs or has ended; whoever waits for it hears at once."""
+        pauses = (0.0, 1.0, 5.0, 20.0)
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._thread.alive and not self._thread.stuck:
+                continue
+            _log.error("the engine %s: it is started anew", self._thread.condition)
+            self._broke_at = time.monotonic()
+            for pause in chain(pauses, repeat(60.0)):
+                await asyncio.sleep(pause)
+                self._thread.abandon()
+                self._worker, self._thread = None, EngineThread()
+                try:
+                    await self._begin()
+                    break
+                except HeedError as fault:
+                    _log.error("the engine could not be started anew: %s", fault)
+            self.counters.restarts += 1
+            self._broke_at = None
 
     def _at_work(self) -> Worker:
         if self._worker is None:
@@ -114,11 +163,8 @@ class LocalEngine:
 
     async def tag_many(self, texts: Sequence[str], task: str | None = None) -> list[Tagging]:
         """Tag each text alone with the task's own prompt. Raises PromptError, EngineError."""
-        worker, tags = self._at_work(), list[Tagging]()
-        for at in range(0, len(texts), _CHUNK):
-            some = tuple(texts[at : at + _CHUNK])
-            tags += await self._thread.ask(lambda some=some: worker.tag(some, task))  # type: ignore[misc]
-        return tags
+        worker, asked = self._at_work(), tuple(texts)
+        return await self._thread.ask_long(lambda: worker.tag(asked, task)) if asked else []
 
     async def start(self, request: ReplyRequest) -> Started:
         """Prepare a reply up to its first logits. Raises EngineBusy, EngineError, PromptError."""
@@ -136,9 +182,10 @@ class LocalEngine:
     async def _start(
         self, request: ReplyRequest, *, tagged: bool
     ) -> tuple[Tagging | None, Started]:
-        worker, turn = self._at_work(), Turn(request=request)
+        worker = self._at_work()
+        turn = Turn(request=request, home=worker)
         try:
-            tagging = await self._thread.ask(lambda: worker.start(turn, tagged=tagged))
+            tagging = await self._thread.ask_long(lambda: worker.start(turn, tagged=tagged))
         except asyncio.CancelledError:
             self._withdraw(worker, turn)
             raise
@@ -160,6 +207,8 @@ class LocalEngine:
         self, turn: Turn, limits: Limits, level: Level, until: float
     ) -> AsyncIterator[str]:
         worker = self._at_work()
+        if turn.home is not worker:
+            raise EngineFailed("the engine was started anew since this reply began")
         pieces = Pieces(asyncio.get_running_loop())
         self._thread.watch(pieces)
         ended = False
@@ -185,8 +234,8 @@ class LocalEngine:
 
     async def _settle(self, turn: Turn, *, kept: bool) -> None:
         worker = self._worker
-        if worker is None:
-            return
+        if worker is None or turn.home is not worker:
+            return  # its thread has ended, and its memory with it
         try:
             await self._thread.ask(lambda: worker.settle(turn, kept=kept))
         except asyncio.CancelledError:
@@ -218,6 +267,9 @@ class LocalEngine:
 
     async def close(self) -> None:
         """End the thread and free the model; whoever still waits gets EngineFailed."""
+        if self._watch is not None and not self._watch.done():
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
         self._thread.beat = lambda: False
         self._worker = None

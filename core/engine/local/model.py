@@ -1,249 +1,137 @@
-"""Weights, KV and forwards: the only place where tensors meet the network.
+"""One copy of the weights with its tokenizer: the way that suits it is found once, at the start.
 
-One operation does the work. `grow` adds a trunk of new tokens to a memory and, in the same
-forward, branches that all begin where the trunk ends and are blind to each other: the header of a
-reply and the suffix of a tag, or many messages over one prompt. The first branch may stay; the
-others lie behind it in the cache and are cut off, which only changes a length.
+checkpoint.py   the files
+linear.py       the kernels of this machine
+decoder.py      our own forward, for the family of models that Heed is made for
+library.py      the library's forward, for every other
+memory.py       what a conversation has cost so far
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import transformers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    DynamicCache,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
-from core.engine.local.turns import Counters, Settings
+from core.engine.local.checkpoint import Checkpoint
+from core.engine.local.decoder import Decoder, Part
+from core.engine.local.library import Library
+from core.engine.local.linear import Kernels, choose
+from core.engine.local.turns import Counters, Memory, Settings
 from core.errors import SetupError
 
 _log = logging.getLogger(__name__)
-_REFUSALS = (ValueError, TypeError, RuntimeError, IndexError, KeyError)  # of a mask or a cache
-
-
-class Memory:
-    """Token ids beside their KV: row i of every layer belongs to `ids[i]`."""
-
-    def __init__(self, config: PreTrainedConfig) -> None:
-        self._config = config
-        self.since = -1.0  # the history shown in here begins at this time
-        self._empty()
-
-    def _empty(self) -> None:
-        self.ids: list[int] = []
-        self.cache = DynamicCache(config=self._config)
-
-    @property
-    def croppable(self) -> bool:
-        """Whether tokens can be taken off the end; a sliding window has forgotten too much."""
-        return bool(self.cache.is_croppable) and not any(self.cache.is_sliding)
-
-    @property
-    def size(self) -> int:
-        """Bytes held, counted by capacity and not by length."""
-        return sum(
-            tensor.untyped_storage().nbytes()
-            for layer in self.cache.layers
-            for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None))
-            if isinstance(tensor, torch.Tensor)
-        )
-
-    def cut(self, length: int) -> None:
-        """Keep the first `length` tokens; a cache that cannot do that starts from nothing."""
-        surplus = len(self.ids) - length
-        if surplus <= 0:
-            return
-        if length == 0 or not self.croppable:
-            self._empty()
-            return
-        self.cache.crop(-surplus)  # negative: how many to remove
-        del self.ids[length:]
-
-    def compact(self) -> None:
-        """Give back what a cut has left behind: a cut view keeps its whole buffer alive."""
-        for layer in self.cache.layers:
-            for name in ("keys", "values"):
-                if isinstance(tensor := getattr(layer, name, None), torch.Tensor):
-                    setattr(layer, name, tensor.clone())
 
 
 class Model:
-    """One copy of the weights with its tokenizer. Lives in the engine thread."""
+    """Lives in the engine thread. Raises SetupError when it cannot be loaded as set."""
 
     def __init__(self, settings: Settings, counters: Counters) -> None:
         self._counters = counters
         self.threads = settings.threads or max(1, _cores() - 1)
         torch.set_num_threads(self.threads)  # one core stays with the event loop
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-        self.tokenizer, self._network = _load(settings, self.dtype)
-        self._network.eval().requires_grad_(requires_grad=False)
+        checkpoint = Checkpoint(settings.source, settings.adapter)
+        config = checkpoint.config
+        inner = getattr(config, "intermediate_size", None)
+        shape = (inner or config.hidden_size, config.hidden_size)
+        self.kernels = choose(settings.precision, _device(settings.device), shape)
+        self.tokenizer = checkpoint.tokenizer
+        self.stops = checkpoint.ends
+        self.positions = int(getattr(config, "max_position_embeddings", 0) or 4096)
+        self._network: Decoder | Library = _network(checkpoint, self.kernels)
         counters.loads += 1
-        self.tree = True  # one forward for trunk and branches
-        self.stops = _stops(self.tokenizer, self._network)
 
     @property
-    def positions(self) -> int:
-        """Tokens that fit into one conversation."""
-        return int(getattr(self._network.config, "max_position_embeddings", 0) or 4096)
+    def tree(self) -> bool:
+        """Whether branches of one forward are computed together."""
+        return isinstance(self._network, Decoder)
 
     def memory(self) -> Memory:
-        """Return an empty memory."""
-        return Memory(self._network.config)
+        """Return the memory of a conversation that has not begun."""
+        return self._network.memory()
 
-    @torch.inference_mode()
+    def read(self, memory: Memory, trunk: Sequence[int]) -> None:
+        """Add tokens to a memory, and ask for nothing."""
+        self._forward([Part(memory=memory, trunk=trunk, heard=False)])
+
     def grow(
-        self, memory: Memory, trunk: list[int], branches: list[list[int]], *, keep: bool
+        self, memory: Memory, trunk: Sequence[int], branches: Sequence[Sequence[int]], *, keep: bool
     ) -> torch.Tensor:
         """Add `trunk` to the memory, and the first branch too if `keep`.
 
         Returns the logits after each branch, [branches, vocabulary]. Every branch sees the
         memory, the trunk and itself. When this raises, the memory is spoilt: throw it away.
         """
-        if len(branches) == 1 and keep:
-            logits = self._forward(memory, trunk + branches[0])
-            memory.ids += trunk + branches[0]
-            return logits
-        if self.tree and memory.croppable:
-            return self._grow_tree(memory, trunk, branches, keep=keep)
-        return self._grow_each(memory, trunk, branches, keep=keep)
+        part = Part(memory=memory, trunk=trunk, branches=branches, keep=keep)
+        return self._forward([part])[0]
 
-    @torch.inference_mode()
     def step(self, memory: Memory, token: int) -> torch.Tensor:
         """Add one token and return the logits after it, [vocabulary]."""
-        logits = self._forward(memory, [token])[0]
-        memory.ids.append(token)
-        return logits
+        return self.steps([memory], [token])[0]
+
+    def steps(self, memories: Sequence[Memory], tokens: Sequence[int]) -> torch.Tensor:
+        """Add one token to each of several memories; logits [memories, vocabulary]."""
+        pairs = zip(memories, tokens, strict=True)
+        parts = [Part(memory=memory, trunk=[token]) for memory, token in pairs]
+        return torch.cat(self._forward(parts))
 
     def warm_up(self) -> None:
-        """Run a prefill and a step, and find out whether this model can do a tree."""
-        size = min(self._network.config.vocab_size, 50)
-        trunk, branches = [i % size for i in range(12)], [[1, 2, 3], [4, 5], [6]]
-        alone = self.memory()
-        apart = self._grow_each(alone, trunk, branches, keep=True)
-        self.step(alone, 1)
-        try:
-            joint = self._grow_tree(self.memory(), trunk, branches, keep=True)
-            gap = float((joint - apart).abs().max())
-            close = 1e-3 if self.dtype == torch.float32 else 0.25
-            self.tree = alone.croppable and gap <= close * max(1.0, float(apart.abs().max()))
-        except _REFUSALS:
-            self.tree = False
-        if not self.tree:
-            _log.info("this model takes no tree mask: tag and reply run one after the other")
+        """Run a tree and a step of two: the first forward pays for what was put off."""
+        some, other = self.memory(), self.memory()
+        trunk = [1] * 12
+        self.grow(some, trunk, [[1, 1], [1]], keep=True)
+        self.read(other, trunk)
+        self.steps([some, other], [1, 1])
 
-    @torch.inference_mode()
-    def _grow_tree(
-        self, memory: Memory, trunk: list[int], branches: list[list[int]], *, keep: bool
-    ) -> torch.Tensor:
-        past, fork = len(memory.ids), len(trunk)
-        rows = trunk + [token for branch in branches for token in branch]
-        seen = torch.zeros(len(rows), past + len(rows), dtype=torch.bool)
-        seen[:, : past + fork] = True
-        seen[:fork, past : past + fork] = torch.ones(fork, fork, dtype=torch.bool).tril()
-        places, ends, at = list(range(past, past + fork)), [], fork
-        for branch in branches:
-            size = len(branch)
-            seen[at : at + size, past + at : past + at + size] = torch.ones(
-                size, size, dtype=torch.bool
-            ).tril()
-            places += range(past + fork, past + fork + size)
-            at += size
-            ends.append(at - 1)
-        mask = torch.zeros(seen.shape, dtype=self.dtype)
-        mask.masked_fill_(~seen, torch.finfo(self.dtype).min)
-        logits = self._forward(memory, rows, ends=ends, mask=mask[None, None], places=places)
-        memory.ids += rows
-        memory.cut(past + fork + (len(branches[0]) if keep else 0))
-        return logits
-
-    @torch.inference_mode()
-    def _grow_each(
-        self, memory: Memory, trunk: list[int], branches: list[list[int]], *, keep: bool
-    ) -> torch.Tensor:
-        if trunk:
-            self._forward(memory, trunk)
-            memory.ids += trunk
-        fork, found = len(memory.ids), []
-        for at, branch in reversed(list(enumerate(branches))):  # the first last: it may stay
-            stays = keep and at == 0
-            here = memory if stays or memory.croppable else copy.deepcopy(memory)
-            found.append(self._forward(here, branch)[0])
-            here.ids += branch
-            if not stays:
-                here.cut(fork)
-        return torch.stack(found[::-1])
-
-    def _forward(
-        self,
-        memory: Memory,
-        rows: list[int],
-        *,
-        ends: list[int] | None = None,
-        mask: torch.Tensor | None = None,
-        places: list[int] | None = None,
-    ) -> torch.Tensor:
-        """Run the network over new rows; logits [ends, vocabulary] (None: after the last row)."""
-        past = len(memory.ids)
-        where = places if places is not None else range(past, past + len(rows))
-        out = self._network(
-            input_ids=torch.tensor([rows]),
-            attention_mask=mask,
-            position_ids=torch.tensor([list(where)]),
-            past_key_values=memory.cache,
-            use_cache=True,
-            # An index, never a number: a slice sends the vocabulary head through a full copy.
-            logits_to_keep=torch.tensor(ends if ends is not None else [len(rows) - 1]),
-        )
+    def _forward(self, parts: Sequence[Part]) -> list[torch.Tensor]:
+        rows = sum(len(part.rows) for part in parts)
+        found = self._network.forward(parts)
         self._counters.forwards += 1
-        self._counters.prefills += len(rows) > 1
-        self._counters.tokens_computed += len(rows)
-        logits: torch.Tensor = out.logits[0].float()
-        return logits
+        self._counters.prefills += rows > len(parts)
+        self._counters.tokens_computed += rows
+        return found
 
 
-def _load(settings: Settings, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Read tokenizer and weights from this machine; nothing is ever downloaded here."""
-    source = settings.source
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-        network = AutoModelForCausalLM.from_pretrained(source, local_files_only=True, dtype=dtype)
-    except (OSError, ValueError, KeyError) as fault:
-        if Path(source).is_dir():
-            why = str(fault).strip().partition("\n")[0]
-            raise SetupError(
-                f"the folder {source} holds no model that can be loaded ({why}): "
-                "it needs config.json, the tokenizer and the weights of a chat model"
-            ) from fault
-        raise SetupError(missing(source)) from fault
-    return tokenizer, network
+def _network(checkpoint: Checkpoint, kernels: Kernels) -> Decoder | Library:
+    """Lay the model out for our own decoder, or let the library run it and say so."""
+    if not Decoder.knows(checkpoint.config):
+        why = f"it is a {checkpoint.config.model_type} model of a kind of its own"
+    elif not checkpoint.names:
+        why = "its weights are not kept as safetensors"
+    else:
+        try:
+            decoder = Decoder(checkpoint, kernels)
+        except KeyError as fault:
+            why = f"it has no tensor {fault}"
+        else:
+            if not decoder.strange:
+                return decoder
+            why = f"it has tensors of its own ({min(decoder.strange)})"
+    if kernels.precision in ("int8", "int4"):
+        raise SetupError(
+            f"model.precision {kernels.precision} does not suit this model ({why}): "
+            "set it to auto, bf16 or fp32"
+        )
+    _log.info("the plain path: %s; tag and reply run one after the other", why)
+    return Library(checkpoint, kernels)
 
 
-def missing(source: str) -> str:
-    """Return the sentence for a model that is not on this machine."""
-    return (
-        f"the model {source} is not on this machine: run `heed model pull {source}`, "
-        "or `heed model import DIR` with a downloaded copy, "
-        "or set model.name to a folder, a server's URL or embedded"
-    )
-
-
-def _stops(tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel) -> frozenset[int]:
-    """Every token that ends a reply: a model that speaks any special token is done speaking."""
-    ends = getattr(network.generation_config, "eos_token_id", None)
-    ends = ends if isinstance(ends, list) else [ends]
-    return frozenset({*tokenizer.all_special_ids, *(end for end in ends if end is not None)})
+def _device(wanted: str) -> torch.device:
+    """Return where to compute; `auto` takes a GPU where there is one."""
+    here = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if wanted == "auto":
+        wanted = "cuda" if here["cuda"] else "mps" if here["mps"] else "cpu"
+    if not here[wanted]:
+        raise SetupError(f"model.device is {wanted}, and torch finds none here: set it to auto")
+    return torch.device(wanted)
 
 
 def _cores() -> int:

@@ -1,8 +1,9 @@
 """The one thread that owns the model, and the only door to it.
 
-Work goes in through a queue; its outcome comes back through the asker's own event loop. Between
-two pieces of work the thread gives one beat: one step of one running reply. So a tag waits for a
-step at most, and a reply for one piece of work.
+Work goes in through a queue; its outcome comes back through the asker's own event loop. Work that
+may take long is a generator that pauses now and then. Each round of the thread begins one new
+piece of work, goes on with one of those that paused, and gives one beat: one step of all running
+replies. So nobody waits for the whole of what somebody else has asked for.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, cast
 
 from core.engine.local.turns import Pieces
 from core.errors import EngineFailed, EngineNotReady, HeedError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_DEAD = "the engine's thread has ended: restart Heed"
-_STUCK = 60.0  # seconds in one piece of work: far more than any forward takes
+_DEAD = "the model was stopped in the middle of its work"
+STUCK = 20.0  # seconds in one piece of work: far more than any forward takes
 
 
 class _Job:
@@ -31,19 +34,35 @@ class _Job:
     def __init__(self, work: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
         self._work = work
         self._loop = loop
+        self._rest: Generator[None, None, object] | None = None  # what is left of work that pauses
         self.future: asyncio.Future[Any] = loop.create_future()
 
-    def run(self) -> None:
-        """Do the work in the engine thread; whatever goes wrong belongs to this asker alone."""
+    def run(self) -> bool:
+        """Do the work, or a part of it, in the engine thread; False: it has paused.
+
+        Whatever goes wrong belongs to this asker alone.
+        """
+        if self._rest is not None and self.future.cancelled():
+            self._rest.close()
+            return True
         try:
-            outcome = self._work()
+            if self._rest is None:
+                outcome = self._work()
+                if not isinstance(outcome, Generator):
+                    self._tell(self._done, outcome)
+                    return True
+                self._rest = outcome
+            next(self._rest)
+        except StopIteration as end:
+            self._tell(self._done, end.value)
         except HeedError as fault:
             self.fail(fault)
         except Exception as fault:  # noqa: BLE001 - a model may raise anything; the thread must live on
             _log.exception("the engine failed one request")
             self.fail(EngineFailed(f"the model failed: {type(fault).__name__}: {fault}"))
         else:
-            self._tell(self._done, outcome)
+            return False
+        return True
 
     def fail(self, fault: HeedError) -> None:
         """Give the asker an error instead. Any thread."""
@@ -66,13 +85,14 @@ class EngineThread:
     """Runs work one piece at a time, and beats in between while there is something to say."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the three below
         self._state = "new"  # new, running, ended
         self._jobs: set[_Job] = set()
         self._streams: set[Pieces] = set()
         self._thread = threading.Thread(target=self._run, name="heed-engine", daemon=True)
         self._busy_since: float | None = None  # in one piece of work
+        self.patience = math.inf  # seconds in one piece of work; loading may take its time
         self.beat: Callable[[], bool] = lambda: False  # one step; True: there is more to say
 
     @property
@@ -84,7 +104,12 @@ class EngineThread:
     def stuck(self) -> bool:
         """Whether one piece of work takes so long that nobody should wait for it."""
         since = self._busy_since
-        return since is not None and time.monotonic() - since > _STUCK
+        return since is not None and time.monotonic() - since > self.patience
+
+    @property
+    def condition(self) -> str:
+        """What is wrong with it, in words."""
+        return "hangs" if self.alive else "has ended"
 
     def start(self) -> None:
         """Begin; a second call does nothing."""
@@ -98,14 +123,20 @@ class EngineThread:
 
         Raises its HeedError, or EngineFailed for any other fault and when the thread ends first.
         """
+        return cast(T, await self._outcome(work))
+
+    async def ask_long(self, work: Callable[[], Generator[None, None, T]]) -> T:
+        """Have work done that pauses now and then, and return what it returns. Raises as `ask`."""
+        return cast(T, await self._outcome(work))
+
+    async def _outcome(self, work: Callable[[], object]) -> object:
         job = _Job(work, asyncio.get_running_loop())
         with self._lock:
             self.check()
             self._jobs.add(job)
-            self._queue.put(job.run)
+            self._queue.put(job)
         try:
-            outcome: T = await job.future
-            return outcome
+            return await job.future
         finally:
             with self._lock:
                 self._jobs.discard(job)
@@ -116,7 +147,7 @@ class EngineThread:
         job.future.add_done_callback(lambda future: future.cancelled() or future.exception())
         with self._lock:
             if self._state == "running":
-                self._queue.put(job.run)
+                self._queue.put(job)
 
     def watch(self, pieces: Pieces) -> None:
         """See to it that the reader of `pieces` hears when the thread ends."""
@@ -145,29 +176,46 @@ class EngineThread:
         if self._state == "ended":
             raise EngineFailed(_DEAD)
 
+    def abandon(self) -> None:
+        """Let whoever waits hear that the thread hangs; it ends when its present step does."""
+        with self._lock:
+            self._state = "ended"
+            self._queue.put(None)
+            self._fail_all()
+
     def _run(self) -> None:
         try:
             self._serve()
         finally:
             with self._lock:
                 self._state = "ended"
-                for job in self._jobs:
-                    job.fail(EngineFailed(_DEAD))
-                for pieces in self._streams:
-                    pieces.end(EngineFailed(_DEAD))
+                self._fail_all()
+
+    def _fail_all(self) -> None:
+        for job in self._jobs:
+            job.fail(EngineFailed(_DEAD))
+        for pieces in self._streams:
+            pieces.end(EngineFailed(_DEAD))
 
     def _serve(self) -> None:
+        paused: deque[_Job] = deque()
         speaking = False
-        while True:
+        while self._state == "running":
             try:
-                work = self._queue.get(block=not speaking)
+                job = self._queue.get(block=not (speaking or paused))
             except queue.Empty:
                 pass
             else:
-                if work is None:
+                if job is None:
                     return
                 self._busy_since = time.monotonic()
-                work()
+                if not job.run():
+                    paused.append(job)
+            if paused:
+                self._busy_since = time.monotonic()
+                if not paused[0].run():
+                    paused.append(paused[0])
+                paused.popleft()
             self._busy_since = time.monotonic()
             speaking = self.beat()
             self._busy_since = None

@@ -6,13 +6,42 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from core.engine.ports import ReplyRequest
 from core.errors import EngineError
 from core.message import Level
 
-Stage = Literal["new", "ready", "speaking", "over", "settled"]
+Stage = Literal["new", "starting", "ready", "speaking", "over", "settled"]
+
+
+class Memory(Protocol):
+    """Token ids beside what they have cost: KV of our own decoder, or of the library."""
+
+    ids: list[int]
+    since: float  # the history shown in here begins at this time; -1: there is none
+
+    @property
+    def croppable(self) -> bool:
+        """Whether tokens can be taken off the end."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes held, counted by room and not by length."""
+        ...
+
+    def cut(self, length: int) -> None:
+        """Keep the first `length` tokens, or fewer where that cannot be done."""
+        ...
+
+    def reserve(self, length: int) -> None:
+        """Make room for `length` tokens in all."""
+        ...
+
+    def compact(self) -> None:
+        """Give back what is not used."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +56,8 @@ class Settings:
     kv_budget: int  # bytes
     threads: int | None
     precision: str
+    device: str = "auto"
+    adapter: str | None = None  # folder or hub id of a LoRA
     clock: Callable[[], float]  # seconds, for deadlines and durations
 
 
@@ -41,6 +72,7 @@ class Counters:
     tokens_reused: int = 0  # rows found in a warm conversation or a shared prefix
     replies: int = 0  # replies that ended, however
     tags: int = 0
+    restarts: int = 0  # times a thread that hung or ended was replaced
 
 
 class Pieces:
@@ -99,16 +131,18 @@ class Turn:
     """
 
     request: ReplyRequest
+    home: object = None  # the Worker that began it; no other may touch its memory
     made: dict[str, Any] = field(default_factory=dict)
     withdrawn: bool = False
     forgotten: bool = False  # the conversation was dropped: nothing of it is kept
     stage: Stage = "new"
-    memory: Any = None  # the conversation's Memory; the turn alone holds it until it is settled
+    memory: Memory | None = None  # the turn alone holds it until it is settled
     ids: list[int] = field(default_factory=list)  # the prompt up to the end of the message
     turn_at: int = 0  # where in `ids` this message began
     prompt: Any = None  # ReplyPrompt
     level: Level = "calm"
     logits: Any = None  # of the next token, [vocabulary]
+    token: int | None = None  # said, and not yet in the memory
     speech: Any = None
     pieces: Pieces | None = None
     most_tokens: int = 0
