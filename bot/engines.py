@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bot.models import Choice, choose
+from bot.models import Choice, choose, choose_half
 from bot.settings import Settings
 from core.engine.mind import Engine
 from core.engine.ports import Tagger
@@ -14,7 +14,9 @@ from core.prompts import PromptBook
 if TYPE_CHECKING:
     from core.engine.embedded.phrasebook import PhraseWriter
 
-_REMOTE_SLOTS = 8  # a server does more at a time than this machine's own CPU
+# Of the seconds that a turn has, those that a server may be silent. The rest is for learning that
+# it was, before the mind gives up for both; or for the engine that stands in.
+_ALONE, _OF_TWO = 0.9, 0.4
 
 
 def make_book(settings: Settings) -> PromptBook:
@@ -28,7 +30,12 @@ def make_engine(settings: Settings, book: PromptBook, *, allow_demo: bool = Fals
     A demo checkpoint is refused unless the caller says that nobody real will read its words.
     Raises SetupError.
     """
-    choice = choose(settings)
+    return _make(settings, book, choose(settings), allow_demo=allow_demo)
+
+
+def _make(
+    settings: Settings, book: PromptBook, choice: Choice, *, allow_demo: bool, share: float = _ALONE
+) -> Engine | None:
     if choice.demo and not allow_demo:
         raise SetupError(
             f"{choice.name} is a demo model whose words mean nothing: it speaks only in the "
@@ -36,14 +43,24 @@ def make_engine(settings: Settings, book: PromptBook, *, allow_demo: bool = Fals
         )
     if choice.kind == "embedded":
         return None
-    return (
-        _remote(settings, book, choice)
-        if choice.kind == "remote"
-        else _local(settings, book, choice)
+    if choice.kind == "remote":
+        return _remote(settings, book, choice, share)
+    if choice.kind == "local":
+        return _local(settings, book, choice)
+    hears, speaks = (
+        _make(settings, book, half, allow_demo=allow_demo, share=_OF_TWO) for half in choice.halves
     )
+    return _routed(book, hears, speaks)
 
 
-def _remote(settings: Settings, book: PromptBook, choice: Choice) -> Engine:
+def _routed(book: PromptBook, hears: Engine | None, speaks: Engine | None) -> Engine:
+    from core.engine.routed import RoutedEngine
+
+    table = _table(book, "model.tag") if hears is None else None
+    return RoutedEngine(hears, speaks, table=table)
+
+
+def _remote(settings: Settings, book: PromptBook, choice: Choice, share: float) -> Engine:
     from core.engine.remote import RemoteEngine
 
     ours = settings.model
@@ -51,9 +68,9 @@ def _remote(settings: Settings, book: PromptBook, choice: Choice) -> Engine:
         choice.source,
         book,
         api_key=ours.api_key.get_secret_value() if ours.api_key else None,
-        seconds=ours.reply_seconds,
+        seconds=share * ours.reply_seconds,
         history_tokens=ours.history_tokens,
-        slots=ours.slots if "slots" in ours.model_fields_set else _REMOTE_SLOTS,
+        slots=ours.slots,
     )
 
 
@@ -69,22 +86,27 @@ def _local(settings: Settings, book: PromptBook, choice: Choice) -> Engine:
         kv_budget_mb=ours.kv_budget_mb,
         threads=ours.threads or None,
         precision=ours.precision,
+        device=ours.device,
+        adapter=ours.adapter or None,
     )
 
 
 def make_tagger(settings: Settings) -> Tagger:
     """Return who tags for `heed tag`: the table, or an Engine to warm up first and close after."""
+    book = make_book(settings)
+    choice = choose_half(settings, "tag")
+    return _make(settings, book, choice, allow_demo=True) or _table(book, "model.name")
+
+
+def _table(book: PromptBook, key: str) -> Tagger:
+    """Return the embedded table; `key` is the setting that names a model in its place."""
     from core.engine.embedded.table import TASK, TableTagger
 
-    book = make_book(settings)
-    engine = make_engine(settings, book, allow_demo=True)
-    if engine is not None:
-        return engine
     book.task()
     if book.tag != TASK:
         raise PromptError(
             f"prompts.tag is {book.tag}, and the embedded table knows {TASK} alone: choose a "
-            "model by model.name for that task."
+            f"model by {key} for that task."
         )
     return TableTagger()
 

@@ -1,7 +1,8 @@
 """Which model speaks, and the files of models, for the command line, the doctor and the page.
 
 `model.name` may be `auto`, `embedded`, a folder, the name of a model on this machine, or the URL
-of a server. What is resolved here is what `bot.engines` makes.
+of a server; `model.tag` and `model.reply` may name another one for half of the work. What is
+resolved here is what `bot.engines` makes.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """What `model.name` comes to. `source` is a URL, a folder or a hub id; never shown."""
+    """What the settings come to. `source` is a URL, a folder or a hub id; never shown."""
 
-    kind: Literal["embedded", "local", "remote"]
+    kind: Literal["embedded", "local", "remote", "routed"]
     name: str  # as shown
     why: str
     source: str = ""
     demo: bool = False
+    halves: tuple[Choice, ...] = ()  # of a routed one: who tags, who writes
 
 
 def chosen(settings: Settings) -> tuple[str, str]:
@@ -39,19 +41,39 @@ def chosen(settings: Settings) -> tuple[str, str]:
 
 
 def choose(settings: Settings) -> Choice:
-    """Resolve `model.name` without loading or asking anything. Raises SetupError."""
-    name = settings.model.name.strip()
+    """Resolve the model settings without loading or asking anything. Raises SetupError."""
+    tags, replies = choose_half(settings, "tag"), choose_half(settings, "reply")
+    if (tags.kind, tags.source) == (replies.kind, replies.source):
+        return replies
+    return Choice(
+        kind="routed",
+        name=f"{tags.name} + {replies.name}",
+        why=f"{tags.name} tags: {tags.why}; {replies.name} writes: {replies.why}",
+        demo=tags.demo or replies.demo,
+        halves=(tags, replies),
+    )
+
+
+def choose_half(settings: Settings, half: Literal["tag", "reply"]) -> Choice:
+    """Resolve who tags, or who writes. Raises SetupError."""
+    ours = settings.model
+    own = (ours.tag if half == "tag" else ours.reply).strip()
+    return _resolve(own, f"model.{half}") if own else _resolve(ours.name.strip(), "model.name")
+
+
+def _resolve(name: str, key: str) -> Choice:
+    """Resolve the value of one setting; `key` names it where it is wrong."""
     if name == "auto":
         return _auto()
     if name == "embedded":
-        return Choice(kind="embedded", name="embedded", why="model.name says so")
+        return Choice(kind="embedded", name="embedded", why=f"{key} says so")
     if name.startswith(("http://", "https://")):
-        return _remote(name)
-    choice = _local(name)
+        return _remote(name, key)
+    choice = _local(name, key)
     if not _can_load():
         raise SetupError(
-            f"model.name is {name}, and a local model needs torch and transformers: install "
-            "heed[local], or set model.name to embedded or to a server's URL."
+            f"{key} is {name}, and a local model needs torch and transformers: install "
+            f"heed[local], or set {key} to embedded or to a server's URL."
         )
     return choice
 
@@ -68,38 +90,38 @@ def _auto() -> Choice:
     return Choice(kind="local", name=found.name, why=why, source=found.source)
 
 
-def _remote(url: str) -> Choice:
+def _remote(url: str, key: str) -> Choice:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if not host:
-        raise SetupError("model.name is no usable URL: write http://host:port/v1.")
+        raise SetupError(f"{key} is no usable URL: write http://host:port/v1.")
     name = f"{host}:{port}" if port else host
     return Choice(kind="remote", name=name, why="a server with the OpenAI interface", source=url)
 
 
-def _local(name: str) -> Choice:
+def _local(name: str, key: str) -> Choice:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if (why := files.problem(folder)) is not None:
-            raise SetupError(f"model.name: {why}.")
+            raise SetupError(f"{key}: {why}.")
         shown, demo = folder.resolve().name, files.is_demo(folder)
         why = "a demo: shows the mechanism, its words mean nothing" if demo else f"from {folder}"
         return Choice(kind="local", name=shown, why=why, source=str(folder), demo=demo)
     if name.startswith((".", "~")) or folder.is_absolute() or name.count("/") > 1:
-        raise SetupError(f"model.name is the folder {name}, which does not exist; mend the path.")
+        raise SetupError(f"{key} is the folder {name}, which does not exist; mend the path.")
     found = files.find(name)
     if found is None and "/" not in files.full_name(name):
         raise SetupError(
-            f"model.name {name} is no model: write auto, embedded, owner/model, a folder "
+            f"{key} {name} is no model: write auto, embedded, owner/model, a folder "
             "or a server's URL."
         )
     if found is None:
         raise SetupError(
             f"The model {name} is not on this machine: `heed model pull {name}` fetches it, "
-            "`heed model import DIR|ZIP` takes in a copy, and model.name may also be embedded "
+            f"`heed model import DIR|ZIP` takes in a copy, and {key} may also be embedded "
             "or a server's URL."
         )
     demo = files.is_demo(found.folder)

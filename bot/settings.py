@@ -117,14 +117,23 @@ class Model(_Section):
     """Which model tags and writes, and how much it may use."""
 
     name: str = Field(default="auto", min_length=1)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    tag: str = ""  # who tags, where that is somebody else; like name
+    reply: str = ""  # who writes, where that is somebody else; like name
+    precision: Literal["auto", "fp32", "bf16", "int8", "int4"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    adapter: str = ""  # LoRA for a local model: a folder or a hub id
     reply_tokens: int = Field(default=256, ge=1, le=4096)
     reply_seconds: float = Field(default=30.0, gt=0)
     history_tokens: int = Field(default=1500, ge=0)
     kv_budget_mb: int = Field(default=512, ge=16)
-    slots: int = Field(default=2, ge=1, le=64)
+    slots: int = Field(default=8, ge=1, le=64)
     threads: int = Field(default=0, ge=0)  # 0: the engine chooses
     api_key: Secret = None  # for a remote model
+
+    @property
+    def named(self) -> bool:
+        """Whether the operator asks for a model, and not just for whatever is there."""
+        return any(one not in ("", "auto", "embedded") for one in (self.name, self.tag, self.reply))
 
 
 class Desk(_Section):

@@ -50,7 +50,7 @@ class Speaker:
         Raises SetupError when a model that the operator has named cannot be used. A server that
         is away is asked again and again; the table stands in for it meanwhile.
         """
-        named = self._settings.model.name not in ("auto", "embedded")
+        named = self._settings.model.named
         try:
             await self._load(self._settings, patient=named)
         except (SetupError, PromptError, EngineError) as error:
@@ -105,7 +105,7 @@ class Speaker:
             self.progress = done / total if total else 0.0
             loop.call_soon_threadsafe(self._announce)
 
-        chosen = self._settings.model.model_copy(update={"name": name})
+        chosen = self._settings.model.model_copy(update={"name": name, "tag": "", "reply": ""})
         try:
             self.problem = ""
             await asyncio.to_thread(models.pull, self._settings, name, on_progress)
@@ -121,7 +121,7 @@ class Speaker:
         """Say why nobody should send messages here yet; None: ready."""
         if self._mind.loading:
             return "The model is warming up."
-        if self.problem and self._settings.model.name not in ("auto", "embedded"):
+        if self.problem and self._settings.model.named:
             return self.problem
         return None if self._mind.ready else "The model has stopped."
 

@@ -10,25 +10,30 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.engine.circuit import Answered, Circuit
+from core.engine.lines import Line, Window, headed, line, plain
 from core.engine.ports import Capacity, Limits, ReplyRequest, Started
-from core.engine.server import Server, Unsuited, content
+from core.engine.server import (
+    Away,
+    Broken,
+    Overloaded,
+    Server,
+    Unsuited,
+    content,
+    first_token,
+    tokens,
+)
 from core.errors import EngineBusy, EngineFailed, EngineNotReady, SetupError
-from core.message import ConversationKey, Level, Said, Tagging
-from core.prompts import PromptBook, ReplyPrompt, Task, safe
+from core.message import ConversationKey, Level, Tagging
+from core.prompts import PromptBook, ReplyPrompt, Task
 
 _CHARS_PER_TOKEN = 8  # a reply with more than this is not the one that was asked for
-_MESSAGE_CHARS = 4000  # of one message shown
-_OVERHEAD = 6  # tokens a chat template spends on one line
-_WINDOWS = 4096  # conversations whose window is remembered
 _AROUND = " \t\r\n\"'`*.,:;!"  # what may stand around a label
-
-Line = dict[str, str]
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -39,6 +44,8 @@ class _Reply:
     messages: list[Line]  # without the header
     withdrawn: bool = False
     spoken: bool = False
+    said: int = 0  # characters
+    ended: str = "cancelled"  # until it has ended otherwise
     pump: asyncio.Task[None] | None = None
     pieces: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
 
@@ -47,8 +54,10 @@ class RemoteEngine:
     """Tagger and Writer over `url`, e.g. http://host:8000/v1 or http://host:11434/v1#qwen2.5:0.5b.
 
     The model is `model`, else what stands behind # in the URL, else the first that the server
-    lists. `seconds` is how long one tag, or the silence before a reply, may last. A task's
-    `opening` is not used: nothing can be put into a remote model's mouth.
+    lists. `seconds` is how long one tag, or the silence before a reply, may last. A server that
+    fails again and again is left alone for a while (see Circuit): then the engine is not ready,
+    and refuses at once. A task's `opening` is not used: nothing can be put into a remote model's
+    mouth.
     """
 
     def __init__(  # noqa: PLR0913 - the operator's settings, each with its default
@@ -67,14 +76,14 @@ class RemoteEngine:
         self._model = model or self._server.model
         self._book = book
         self._seconds = seconds
-        self._history_tokens = history_tokens
+        self._window = Window(history_tokens)
         self._slots = slots
         self._clock = clock
+        self._circuit = Circuit(clock, (Away, Overloaded))
         self._tagging = asyncio.Semaphore(slots)
         self._logprobs = True  # until the server shows that it has none
         self._ready = False
         self._running: set[_Reply] = set()
-        self._since: OrderedDict[ConversationKey, float] = OrderedDict()
 
     @property
     def name(self) -> str:
@@ -83,8 +92,8 @@ class RemoteEngine:
 
     @property
     def ready(self) -> bool:
-        """Whether the server has been found, and `close` was not called."""
-        return self._ready
+        """Whether the server has been found, may be asked now, and `close` was not called."""
+        return self._ready and not self._circuit.open and self._put_off() <= self._seconds
 
     # ---- Tagger ----------------------------------------------------------------------------
 
@@ -92,9 +101,11 @@ class RemoteEngine:
         """Tag each text alone, a few at a time. Raises PromptError, EngineError."""
         asked = self._book.task(task)
         self._insist()
-        tasks = [asyncio.ensure_future(self._tag(asked, text)) for text in texts]
+        trial = self._circuit.half_open  # then one goes ahead, and the others follow if it arrives
+        first = [await self._tag(asked, text) for text in texts[:trial]]
+        tasks = [asyncio.ensure_future(self._tag(asked, text)) for text in texts[trial:]]
         try:
-            return list(await asyncio.gather(*tasks))
+            return first + list(await asyncio.gather(*tasks))
         finally:
             for one in tasks:
                 one.cancel()
@@ -102,16 +113,17 @@ class RemoteEngine:
 
     async def _tag(self, task: Task, text: str) -> Tagging:
         async with self._tagging:
-            began, shown = self._clock(), _plain(text)
-            messages = [_line("system", task.instruction)]
+            began, shown = self._clock(), plain(text)
+            messages = [line("system", task.instruction)]
             for one in task.examples:
-                messages += [_line("user", one.text), _line("assistant", one.label)]
-            messages.append(_line("user", shown))
-            try:
-                async with asyncio.timeout(self._seconds):
-                    logs, usage = await self._read_label(task.labels, messages)
-            except TimeoutError:
-                raise EngineFailed(self._late()) from None
+                messages += [line("user", one.text), line("assistant", one.label)]
+            messages.append(line("user", shown))
+            with self._circuit.attempt(self.name):
+                try:
+                    async with asyncio.timeout(self._seconds):
+                        logs, usage = await self._read_label(task.labels, messages)
+                except TimeoutError:
+                    raise Away(self._late()) from None
         if isinstance(logs, str):
             mass, doubt = {label: float(label == logs) for label in task.labels}, 0.5
         else:
@@ -129,7 +141,7 @@ class RemoteEngine:
                 "prompt_suffix": shown,
                 "label_logprobs": {k: math.log(v) if v else None for k, v in mass.items()},
                 "ms": (self._clock() - began) * 1000,
-                **_tokens(usage),
+                **tokens(usage),
             },
         )
 
@@ -145,7 +157,7 @@ class RemoteEngine:
             except Unsuited:
                 pass
             else:
-                if logs := _first_token(answer):
+                if logs := first_token(answer):
                     return logs, answer.get("usage")
                 content(answer)
         answer = await self._server.ask({**body, "max_tokens": 16})
@@ -164,7 +176,7 @@ class RemoteEngine:
         if len(self._running) >= self._slots:
             raise EngineBusy(1.0)
         prompt = self._book.reply()
-        messages = self._render(request, prompt)
+        messages = self._window.render(request, prompt)
         reply = _Reply(prompt=prompt, messages=messages)
         self._running.add(reply)
         return Started(
@@ -173,7 +185,7 @@ class RemoteEngine:
             model=self.name,
             prompt=prompt.version,
             made={
-                "messages": _headed(messages, prompt.header[request.level]),
+                "messages": headed(messages, prompt.header[request.level]),
                 "prompt_prefix": messages[0]["content"],
                 "prompt_header": prompt.header[request.level],
                 "level": request.level,
@@ -181,41 +193,6 @@ class RemoteEngine:
             },
             state=reply,
         )
-
-    def _render(self, request: ReplyRequest, prompt: ReplyPrompt) -> list[Line]:
-        """Return the lines of a prompt: strictly in turns, because some templates insist."""
-        said = self._window(request.key, request.history)
-        lines = [("user" if one.role == "user" else "assistant", _plain(one.text)) for one in said]
-        lines += [("user", _plain(text)) for text in request.messages]
-        while lines[0][0] != "user":
-            lines.pop(0)
-        messages = [_line("system", prompt.render(request.name, request.lang))]
-        for role, text in lines:
-            if messages[-1]["role"] == role:
-                messages[-1]["content"] += f"\n{text}"
-            else:
-                messages.append(_line(role, text))
-        return messages
-
-    def _window(self, key: ConversationKey, history: Sequence[Said]) -> list[Said]:
-        """Return the part of a history to show.
-
-        When it does not fit, the oldest go until half the room is free, so that many turns after
-        that share their beginning. Tokens are guessed: three bytes each.
-        """
-        since = self._since.pop(key, -math.inf)
-        lines = [line for line in history if line.role != "marker" and line.at >= since]
-        costs = [len(_plain(line.text).encode()) // 3 + _OVERHEAD for line in lines]
-        total, first = sum(costs), 0
-        if total > self._history_tokens:
-            while first < len(lines) and total > self._history_tokens // 2:
-                total -= costs[first]
-                first += 1
-        if shown := lines[first:]:
-            self._since[key] = shown[0].at
-            if len(self._since) > _WINDOWS:
-                self._since.popitem(last=False)
-        return shown
 
     def continue_reply(self, started: Started, limits: Limits, level: Level) -> AsyncIterator[str]:
         """Stream the reply. Raises EngineFailed, and EngineBusy when the server puts it off."""
@@ -244,37 +221,50 @@ class RemoteEngine:
             raise fault
 
     async def _pump(self, started: Started, limits: Limits, level: Level, until: float) -> None:
-        """Carry the reply from the server into its queue: one task holds the connection."""
+        """Ask for the reply and carry it into its queue: one task holds the connection."""
         reply: _Reply = started.state
         sampling, header = reply.prompt.sampling, reply.prompt.header[level]
-        most = min(limits.tokens, sampling.max_tokens)
-        body = {
+        body: dict[str, Any] = {
             "model": self._model,
-            "messages": _headed(reply.messages, header),
-            "max_tokens": most,
+            "messages": headed(reply.messages, header),
+            "max_tokens": min(limits.tokens, sampling.max_tokens),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": sampling.seed,
         }
         started.made.update(messages=body["messages"], prompt_header=header, level=level)
-        began, said, ended = self._clock(), 0, "cancelled"
+        began = self._clock()
+        try:
+            with self._circuit.attempt(self.name) as answered:
+                await self._carry(reply, body, until, answered)
+        finally:
+            ms = (self._clock() - began) * 1000
+            started.made.update(ms=ms, characters=reply.said, ended=reply.ended)
+
+    async def _carry(
+        self, reply: _Reply, body: dict[str, Any], until: float, answered: Answered
+    ) -> None:
+        """Queue what the server says; `answered` is called as soon as it says something."""
+        loop, most = asyncio.get_running_loop(), int(body["max_tokens"])
+        patience = min(self._seconds, until - self._clock())
         try:
             async with (
-                asyncio.timeout(until - began),
+                asyncio.timeout(patience) as timer,
                 aclosing(self._server.speech(body, most)) as speech,
             ):
                 async for piece in speech:
-                    said += len(piece)
-                    if said > most * _CHARS_PER_TOKEN:
+                    if not reply.said:
+                        answered()
+                        timer.reschedule(loop.time() + until - self._clock())
+                    reply.said += len(piece)
+                    if reply.said > most * _CHARS_PER_TOKEN:
                         raise EngineFailed(f"{self.name} does not end its reply")
                     reply.pieces.put_nowait(piece)
-            ended = "stop"
+            reply.ended = "stop"
         except TimeoutError:
-            ended = "deadline"
-            if not said:
-                raise EngineFailed(f"{self.name} said nothing in {limits.seconds:g} s") from None
-        finally:
-            started.made.update(ms=(self._clock() - began) * 1000, characters=said, ended=ended)
+            reply.ended = "deadline"
+            if not reply.said:
+                raise Away(f"{self.name} said nothing in {patience:g} s") from None
 
     async def cancel(self, started: Started) -> None:
         """Take the reply back: its connection is closed. Never raises."""
@@ -289,18 +279,18 @@ class RemoteEngine:
 
     async def drop(self, key: ConversationKey) -> None:
         """Forget where the window of a conversation began."""
-        self._since.pop(key, None)
+        self._window.drop(key)
 
     def capacity(self) -> Capacity:
-        """Say how busy the server is; with no room at all while it asks to be left alone."""
-        busy = self._clock() < self._server.busy_until
+        """Say how busy the server is; with no room at all while it is left alone."""
+        busy = self._put_off() > 0 or self._circuit.open
         return Capacity(slots=self._slots, running=self._slots if busy else len(self._running))
 
     async def warm_up(self) -> None:
         """Find the server and its model. Raises SetupError, EngineError when it is away."""
         try:
             async with asyncio.timeout(self._seconds):
-                listed = await self._server.models()
+                listed = await self._listed()
         except TimeoutError:
             raise EngineFailed(self._late()) from None
         if not listed and not self._model:
@@ -309,6 +299,22 @@ class RemoteEngine:
             )
         self._model = self._model or listed[0]
         self._ready = True
+
+    async def _listed(self) -> list[str]:
+        """Return the models served; a named one need not be listed if it answers."""
+        server, model = self._server, self._model
+        try:
+            listed = await server.models()
+        except (SetupError, Broken):
+            if not model or not await server.speaks(model):
+                raise
+            return [model]
+        if model and listed and model not in listed and not await server.speaks(model):
+            raise EngineFailed(
+                f"{server.host} does not answer as {model}; it serves {', '.join(listed[:5])}: "
+                "write one of them behind # in model.name"
+            )
+        return listed
 
     async def close(self) -> None:
         """End running replies and close the connections."""
@@ -320,10 +326,17 @@ class RemoteEngine:
     def _late(self) -> str:
         return f"{self._server.host} did not answer in {self._seconds:g} s"
 
+    def _put_off(self) -> float:
+        """Return for how many seconds the server still asks to be left alone."""
+        return max(0.0, self._server.busy_until - self._clock())
+
     def _insist(self) -> None:
         if not self._ready:
             raise EngineNotReady(f"{self.name} has not been reached yet")
-        if (left := self._server.busy_until - self._clock()) > 0:
+        self._circuit.insist(self.name)
+        if (left := self._put_off()) > self._seconds:
+            raise EngineFailed(f"{self.name} asks to be left alone for {left:.0f} s")
+        if left:
             raise EngineBusy(left)
 
 
@@ -333,28 +346,6 @@ async def _end(reply: _Reply) -> None:
     if reply.pump is not None:
         reply.pump.cancel()
         await asyncio.wait((reply.pump,))
-
-
-# ---- prompts -------------------------------------------------------------------------------
-
-
-def _line(role: str, content: str) -> Line:
-    return {"role": role, "content": content}
-
-
-def _plain(text: str) -> str:
-    """Return what somebody wrote, clipped, and free of instruction marks and half characters."""
-    clipped = text.strip()[:_MESSAGE_CHARS]
-    return safe(clipped.encode("utf-8", "replace").decode("utf-8"))
-
-
-def _headed(messages: Sequence[Line], header: str) -> list[Line]:
-    """Return the lines with a note before the answer, where every template has room for it."""
-    *before, last = messages
-    return [*before, _line("user", f"{last['content']}\n\n[{header}]") if header else last]
-
-
-# ---- answers -------------------------------------------------------------------------------
 
 
 def _weigh(labels: Sequence[str], logs: Mapping[str, float]) -> dict[str, float]:
@@ -371,24 +362,3 @@ def _weigh(labels: Sequence[str], logs: Mapping[str, float]) -> dict[str, float]
     if sum(mass.values()) <= 0.0:
         raise EngineFailed("the model answers no label of the task")
     return mass
-
-
-def _first_token(answer: Mapping[str, Any]) -> dict[str, float]:
-    """Return {token: log-probability} of the first position; {} where the server has none."""
-    try:
-        first = answer["choices"][0]["logprobs"]["content"][0]
-        listed = first.get("top_logprobs") or [first]
-        pairs = [(str(one["token"]), float(one["logprob"])) for one in listed]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return {}
-    return {token: log for token, log in pairs if not math.isnan(log)}
-
-
-def _tokens(usage: object) -> dict[str, int]:
-    """Return how many tokens were computed and reused, as far as the server tells."""
-    if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
-        return {}
-    details = usage.get("prompt_tokens_details")
-    reused = details.get("cached_tokens") if isinstance(details, dict) else 0
-    reused = reused if isinstance(reused, int) else 0
-    return {"tokens_computed": usage["prompt_tokens"] - reused, "tokens_reused": reused}

@@ -12,20 +12,32 @@ import json
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import httpx2
 
-from core.errors import EngineBusy, EngineFailed, SetupError
+from core.errors import EngineBusy, EngineError, EngineFailed, SetupError
 
 _PAUSES = (0.1, 0.4)  # before the second and the third try to connect
 _MOST_BYTES = 2**20  # of one answer that is no stream
 _BYTES_PER_TOKEN = 4096  # of a stream, with all that is wrapped around one token
 _BUSY = 2.0  # seconds, where a busy server does not say
 _QUIET = frozenset({"localhost", "127.0.0.1", "::1"})  # never asked through a proxy
+
+
+class Away(EngineFailed):
+    """It cannot be reached, hangs, breaks off, or fails by itself."""
+
+
+class Broken(Away):
+    """It answers that it has failed."""
+
+
+class Overloaded(EngineBusy):
+    """It has too much to do, or a proxy says so of a server that it has lost."""
 
 
 class Denied(EngineFailed):
@@ -47,7 +59,8 @@ class Nonsense(EngineFailed):
 class Server:
     """The connection to `url`; `model` is what stands behind # in it, "" where nothing does.
 
-    `seconds` is how long any silence may last. Raises SetupError for an unusable URL or key.
+    A connection may take `seconds`, at most 5; how long an answer may take is for the caller to
+    say, by asyncio.timeout. Raises SetupError for an unusable URL or key.
     """
 
     def __init__(
@@ -72,7 +85,8 @@ class Server:
         self._auth = (unquote(parts.username or ""), unquote(parts.password or ""))
         path = parts.path.rstrip("/").removesuffix("/chat/completions")
         bare = parts.netloc.rpartition("@")[2]
-        self._base = urlunsplit((parts.scheme, bare, path, "", ""))
+        self._base = base = urlunsplit((parts.scheme, bare, path, "", ""))
+        self._bases = (base,) if base.endswith("/v1") else (base, f"{base}/v1")
         self._quiet = parts.hostname in _QUIET
         self._seconds = seconds
         self._connections = connections
@@ -84,8 +98,7 @@ class Server:
 
         Raises SetupError when this is no such server, EngineError when it is away.
         """
-        bases = [self._base] if self._base.endswith("/v1") else [self._base, f"{self._base}/v1"]
-        for base in bases:
+        for base in self._bases:
             self._base = base
             try:
                 async with self._send("GET", "/models") as answer:
@@ -95,11 +108,23 @@ class Server:
                 raise SetupError(str(fault)) from None
             except (Absent, Unsuited, Nonsense, TypeError, KeyError):
                 continue
-        self._base = bases[0]
+        self._base = self._bases[0]
         raise SetupError(
             f"model.name: {self.host} does not answer as an OpenAI-compatible server; "
             "the URL often ends in /v1."
         )
+
+    async def speaks(self, model: str) -> bool:
+        """Say whether `model` answers: for servers that do not list all that they serve."""
+        body = {"model": model, "messages": [{"role": "user", "content": "."}], "max_tokens": 1}
+        found = self._base
+        for base in dict.fromkeys((found, *self._bases)):
+            self._base = base
+            with suppress(EngineError):
+                content(await self.ask(body))
+                return True
+        self._base = found
+        return False
 
     async def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to one chat request. Raises EngineError."""
@@ -124,7 +149,7 @@ class Server:
                 if text := whole.join(delta):
                     yield text
             if not ended:
-                raise EngineFailed(f"{self.host} broke off in the middle of a reply")
+                raise Away(f"{self.host} broke off in the middle of a reply")
             if text := whole.rest():
                 yield text
 
@@ -144,7 +169,7 @@ class Server:
             self._check(answer)
             yield answer
         except httpx2.HTTPError as fault:
-            raise EngineFailed(f"{self.host} broke off ({type(fault).__name__})") from None
+            raise Away(f"{self.host} broke off ({type(fault).__name__})") from None
         finally:
             await answer.aclose()
 
@@ -158,20 +183,20 @@ class Server:
                 request = client.build_request(method, f"{self._base}{path}", json=body)
                 return await client.send(request, stream=True)
             except httpx2.TimeoutException:
-                raise EngineFailed(f"{self.host} did not answer in time") from None
+                raise Away(f"{self.host} did not answer in time") from None
             except httpx2.HTTPError as fault:
                 why = type(fault).__name__
             if pause is None:
                 break
             await asyncio.sleep(pause)
-        raise EngineFailed(f"{self.host} cannot be reached ({why}): is the server running?")
+        raise Away(f"{self.host} cannot be reached ({why}): is the server running?")
 
     def _connect(self) -> httpx2.AsyncClient:
         if self._client is None:
             self._client = httpx2.AsyncClient(
                 headers=self._headers,
                 auth=self._auth if any(self._auth) and not self._headers else None,
-                timeout=httpx2.Timeout(self._seconds, connect=min(5.0, self._seconds)),
+                timeout=httpx2.Timeout(None, connect=min(5.0, self._seconds)),  # see Server
                 limits=httpx2.Limits(max_connections=self._connections),
                 trust_env=not self._quiet,
             )
@@ -187,12 +212,12 @@ class Server:
         if status in (429, 503):
             seconds = _wait(answer.headers)
             self.busy_until = self._clock() + seconds
-            raise EngineBusy(seconds)
+            raise EngineBusy(seconds) if status == 429 else Overloaded(seconds)
         if status in (400, 422):
             raise Unsuited(f"{self.host} does not take the request ({status})")
         if status < 500:
             raise Absent(f"{self.host} has no such model or address ({status}): see model.name")
-        raise EngineFailed(f"{self.host} failed ({status})")
+        raise Broken(f"{self.host} failed ({status})")
 
 
 def _key_header(key: str | None) -> dict[str, str]:
@@ -214,10 +239,31 @@ def content(answer: Mapping[str, Any]) -> str:
     return text
 
 
+def first_token(answer: Mapping[str, Any]) -> dict[str, float]:
+    """Return {token: log-probability} of the first position; {} where the server has none."""
+    try:
+        first = answer["choices"][0]["logprobs"]["content"][0]
+        listed = first.get("top_logprobs") or [first]
+        pairs = [(str(one["token"]), float(one["logprob"])) for one in listed]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return {}
+    return {token: log for token, log in pairs if not math.isnan(log)}
+
+
+def tokens(usage: object) -> dict[str, int]:
+    """Return how many tokens were computed and reused, as far as the server tells."""
+    if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
+        return {}
+    details = usage.get("prompt_tokens_details")
+    reused = details.get("cached_tokens") if isinstance(details, dict) else 0
+    reused = reused if isinstance(reused, int) else 0
+    return {"tokens_computed": usage["prompt_tokens"] - reused, "tokens_reused": reused}
+
+
 def _delta(event: Mapping[str, Any]) -> tuple[str, bool]:
     """Return the text of one event of a stream, and whether it is the last with text."""
     if "error" in event:
-        raise EngineFailed("the server reports an error in the middle of a reply")
+        raise Away("the server reports an error in the middle of a reply")
     try:
         choices = event["choices"]
         if not choices:

@@ -12,10 +12,12 @@ from huggingface_hub import constants
 
 from bot import engines
 from bot.settings import Answers, Model, Prompts, Settings
+from core.engine.embedded.table import TableTagger
 from core.engine.local import LocalEngine
 from core.engine.mind import Mind
 from core.engine.ports import Joint, Limits, ReplyRequest
 from core.engine.remote import RemoteEngine
+from core.engine.routed import RoutedEngine
 from core.errors import PromptError, SetupError
 from core.message import ConversationKey
 from tests.checkpoints import make_checkpoint
@@ -71,6 +73,26 @@ async def test_a_server_tags_and_writes() -> None:
         await mind.swap(None)
 
 
+async def test_a_server_that_hangs_is_left_alone_though_the_mind_gives_up_too() -> None:
+    async with OpenAIFake() as fake:
+        settings = Settings(model=Model(name=fake.url, reply_seconds=0.5))
+        engine = engines.make_engine(settings, engines.make_book(settings))
+        assert engine is not None
+        await engine.warm_up()
+        mind = Mind(engines.make_phrases(settings), engine, seconds=0.5)
+        fake.fail("hang", count=3)
+        for _ in range(3):
+            assert mind.ready
+            assert (await mind.tag("hello")).stand_in
+        assert not mind.ready
+        async with asyncio.timeout(0.3):
+            assert (
+                await mind.tag_and_start(ReplyRequest(key=KEY, history=(), messages=("hi",)))
+            ).stand_in  # at once
+        assert len(fake.chats()) == 3
+        await mind.swap(None)
+
+
 def test_slots_set_by_the_operator_hold_for_a_server_too() -> None:
     settings = Settings(model=Model(name="http://127.0.0.1:9/v1", slots=3))
     engine = engines.make_engine(settings, engines.make_book(settings))
@@ -90,6 +112,62 @@ async def test_a_folder_speaks_through_from_pretrained(tmp_path: Path) -> None:
         assert tag.instrument == "tiny#alone"
     finally:
         await tagger.close()
+
+
+def test_one_may_tag_and_another_write() -> None:
+    write_model(Path("small"))
+    settings = Settings(model=Model(tag="small", reply="http://127.0.0.1:9/v1#large", slots=3))
+    engine = engines.make_engine(settings, engines.make_book(settings))
+    assert isinstance(engine, RoutedEngine)
+    assert not isinstance(engine, Joint)
+    assert (engine.name, engine.writes) == ("small + large", True)
+    tagger = engines.make_tagger(settings)  # for tagging alone nobody else is needed
+    assert isinstance(tagger, LocalEngine)
+    assert isinstance(engines.make_tagger(named("embedded")), TableTagger)
+
+
+def test_the_same_model_for_both_is_one_engine() -> None:
+    url = "http://127.0.0.1:9/v1"
+    for more in ({"tag": url, "reply": url}, {"name": url, "tag": url}):
+        settings = Settings(model=Model(**more))
+        engine = engines.make_engine(settings, engines.make_book(settings))
+        assert isinstance(engine, RemoteEngine)
+
+
+def test_a_table_that_is_to_tag_must_know_the_task() -> None:
+    model = Model(name="http://127.0.0.1:9/v1", tag="embedded")
+    settings = Settings(model=model, prompts=Prompts(tag="intent"))
+    with pytest.raises(PromptError, match=r"model by model\.tag for that task"):
+        engines.make_engine(settings, engines.make_book(settings))
+
+
+async def test_a_model_here_speaks_while_the_server_is_away(tmp_path: Path) -> None:
+    folder = await asyncio.to_thread(make_checkpoint, tmp_path / "tiny")
+    async with OpenAIFake() as fake:
+        model = Model(tag=str(folder), reply=fake.url, reply_seconds=5.0, threads=1)
+        settings = Settings(model=model)
+        engine = engines.make_engine(settings, engines.make_book(settings))
+        assert engine is not None
+        await engine.warm_up()
+        mind = Mind(engines.make_phrases(settings), engine)
+        assert await reply(mind) == ("tiny#alone", MODEL)
+        await fake.gone()
+        assert await reply(mind) == ("tiny#alone", "tiny")
+        await fake.back()
+        assert await reply(mind) == ("tiny#alone", MODEL)
+        await mind.swap(None)
+
+
+async def reply(mind: Mind) -> tuple[str, str]:
+    """Answer one message, and return who tagged it and who wrote."""
+    hearing = await mind.tag_and_start(ReplyRequest(key=KEY, history=(), messages=("hello",)))
+    assert hearing.tagging is not None
+    assert hearing.started is not None
+    assert hearing.writer is not None
+    stream = hearing.writer.continue_reply(hearing.started, Limits(tokens=8), "calm")
+    assert "".join([piece async for piece in stream])
+    await hearing.writer.settle(hearing.started, kept=True)
+    return hearing.tagging.instrument, hearing.started.model
 
 
 def test_a_demo_speaks_only_where_the_caller_allows_it() -> None:

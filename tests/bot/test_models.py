@@ -116,6 +116,47 @@ def test_a_chosen_model_without_torch_is_a_matter_of_setup(
         models.chosen(named("my-model"))
 
 
+def test_two_halves_are_named_and_reasoned_for_both() -> None:
+    write_model(Path("small"))
+    settings = Settings(model=Model(tag="small", reply="http://ada:secret@h:8000/v1#large"))
+    choice = models.choose(settings)
+    assert (choice.kind, choice.name, choice.source) == ("routed", "small + h:8000", "")
+    assert [half.kind for half in choice.halves] == ["local", "remote"]
+    name, why = models.chosen(settings)
+    assert name == "small + h:8000"
+    assert why == "small tags: from small; h:8000 writes: a server with the OpenAI interface"
+
+
+@pytest.mark.parametrize("more", [{"tag": "small"}, {"reply": "./small"}, {"tag": " small "}])
+def test_two_names_of_one_model_are_no_halves(more: dict[str, str]) -> None:
+    write_model(Path("small"))
+    choice = models.choose(Settings(model=Model(name="small", **more)))
+    assert (choice.kind, choice.halves) == ("local", ())
+
+
+@pytest.mark.parametrize("key", ["tag", "reply"])
+def test_a_half_that_is_not_here_is_told_by_its_own_setting(key: str) -> None:
+    for name, words in (
+        ("nonsense", f"model.{key} nonsense is no model"),
+        ("./nowhere", f"model.{key} is the folder"),
+        ("http://", f"model.{key} is no usable URL"),
+    ):
+        with pytest.raises(SetupError, match=words):
+            models.choose(Settings(model=Model(**{key: name})))
+
+
+def test_a_half_that_is_a_demo_makes_a_demo_of_the_whole() -> None:
+    write_model(Path("demo"), model_files(heed_demo=True))
+    assert models.choose(Settings(model=Model(name="http://h/v1", tag="demo"))).demo
+
+
+def test_whether_a_model_is_asked_for() -> None:
+    assert not Model().named
+    assert not Model(name="embedded", tag="auto").named
+    assert Model(name="small").named
+    assert Model(reply="http://h/v1").named
+
+
 def test_an_import_says_how_to_use_it(tmp_path: Path) -> None:
     source = write_model(tmp_path / "usb" / "toy")
     assert "set model.name to data/models/toy" in models.import_(named("auto"), source)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -18,15 +18,16 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from core.errors import SetupError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _INDEX = "model.safetensors.index.json"
 _WHOLE = "model.safetensors"
@@ -89,13 +90,15 @@ class Checkpoint:
 
     def network(self, dtype: torch.dtype) -> PreTrainedModel:
         """Return the model as the library builds it, the adapter merged in."""
+        from transformers import AutoModelForCausalLM  # 85 MB that most never need
+
         try:
             network: Any = AutoModelForCausalLM.from_pretrained(self.folder, dtype=dtype)
         except _FAULTS as fault:
             raise _unusable(self.folder, fault) from fault
         if self._adapter:
             network = _adapted(network, self._adapter)
-        return cast(PreTrainedModel, network.eval().requires_grad_(requires_grad=False))
+        return cast("PreTrainedModel", network.eval().requires_grad_(requires_grad=False))
 
 
 def missing(source: str) -> str:

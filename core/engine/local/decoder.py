@@ -25,7 +25,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from transformers import PreTrainedConfig
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from core.engine.local.cache import Cache, Shape
 from core.engine.local.checkpoint import Checkpoint
@@ -118,7 +118,6 @@ class Decoder:
         self._kv_heads = config.num_key_value_heads
         self._size = getattr(config, "head_dim", None) or config.hidden_size // self._heads
         self._eps = config.rms_norm_eps
-        self._rope = LlamaRotaryEmbedding(config).to(kernels.device)
         self.shape = Shape(
             layers=config.num_hidden_layers,
             heads=self._kv_heads,
@@ -126,6 +125,7 @@ class Decoder:
             dtype=kernels.dtype,
             device=kernels.device,
         )
+        self._waves, self._swell = _waves(config, self._size)
         self._unread = set(checkpoint.names)
         self._layers = [
             self._layer(checkpoint, f"model.layers.{at}.") for at in range(self.shape.layers)
@@ -138,7 +138,8 @@ class Decoder:
         self._norm = self._vector(ends["model.norm.weight"])
         own = self._take(checkpoint, "lm_head.weight")
         tied = config.tie_word_embeddings or not own
-        self._head = kernels.linear(self._table if tied else own["lm_head.weight"])
+        self._words = self._table if tied else own["lm_head.weight"]  # as it lies in the file
+        self._head = kernels.linear(self._words)
         self.strange = frozenset(name for name in self._unread if "rotary_emb" not in name)
 
     @staticmethod
@@ -160,9 +161,12 @@ class Decoder:
         return Cache(self.shape)
 
     @torch.inference_mode()
-    def forward(self, parts: Sequence[Part]) -> list[torch.Tensor]:
+    def forward(
+        self, parts: Sequence[Part], words: Sequence[int] | None = None
+    ) -> list[torch.Tensor]:
         """Run new tokens of many conversations; logits [ends, vocabulary] for each part.
 
+        With `words` only the logits of these tokens, [ends, words], and no vocabulary head.
         A memory takes its tokens in at the end, so a forward that fails leaves all as they were.
         """
         device = self._kernels.device
@@ -181,7 +185,7 @@ class Decoder:
         for part, some in zip(parts, rows, strict=True):
             ends += [base + end for end in part.ends]
             base += len(some)
-        logits = self._logits(x, ends)
+        logits = self._logits(x, ends, words)
         for part in parts:
             part.settle()
         return list(torch.split(logits, [len(part.ends) for part in parts]))
@@ -211,7 +215,9 @@ class Decoder:
         gate, up = layer.gate_up(self._normed(x, layer.after)).chunk(2, -1)
         return x + layer.down(F.silu(gate) * up)
 
-    def _logits(self, x: torch.Tensor, ends: list[int]) -> torch.Tensor:
+    def _logits(
+        self, x: torch.Tensor, ends: list[int], words: Sequence[int] | None
+    ) -> torch.Tensor:
         """Ask the vocabulary head at the rows that are wanted, and at no other.
 
         The rows are picked by an index: a slice of a batch would send torch through a copy of the
@@ -219,8 +225,11 @@ class Decoder:
         """
         if not ends:
             return torch.empty(0, len(self._table))
-        picked = x[torch.tensor(ends, device=x.device)]
-        return self._head(self._normed(picked, self._norm)).float().cpu()
+        picked = self._normed(x[torch.tensor(ends, device=x.device)], self._norm)
+        if words is None:
+            return self._head(picked).float().cpu()
+        rows = self._words[torch.tensor(words, device=self._words.device)]
+        return F.linear(picked, rows.to(x.device, x.dtype)).float().cpu()
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.rms_norm(x, weight.shape, weight, self._eps)
@@ -229,9 +238,10 @@ class Decoder:
         self, x: torch.Tensor, places: torch.Tensor
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return what turns queries and keys by their place: rotary positions (2104.09864)."""
-        cos, sin = (wave[0, :, None] for wave in self._rope(x, places[None]))
+        angles = places[:, None, None] * self._waves.to(places.device)
+        cos, sin = (wave * self._swell for wave in (angles.cos(), angles.sin()))
+        cos, sin = torch.cat((cos, cos), -1).to(x.dtype), torch.cat((-sin, sin), -1).to(x.dtype)
         half = self._size // 2
-        sin = torch.cat((-sin[..., :half], sin[..., half:]), -1)
 
         def turn(vectors: torch.Tensor) -> torch.Tensor:
             swapped = torch.cat((vectors[..., half:], vectors[..., :half]), -1)
@@ -282,6 +292,17 @@ class Decoder:
 
     def _vector(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(self._kernels.device, self._kernels.dtype, copy=True)
+
+
+def _waves(config: PreTrainedConfig, size: int) -> tuple[torch.Tensor, float]:
+    """Return the frequencies of rotary positions, [size / 2], and a factor for the waves."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind = rope.get("rope_type", "default")
+    if kind == "default":
+        steps = torch.arange(0, size, 2).float() / size
+        return 1.0 / rope.get("rope_theta", 10000.0) ** steps, 1.0
+    found: tuple[torch.Tensor, float] = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))
+    return found
 
 
 def attend(queries: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -81,12 +81,15 @@ class Library:
         return LibraryCache(self._network.config)
 
     @torch.inference_mode()
-    def forward(self, parts: Sequence[Part]) -> list[torch.Tensor]:
-        """Run new tokens of many conversations; logits [ends, vocabulary] for each part.
+    def forward(
+        self, parts: Sequence[Part], words: Sequence[int] | None = None
+    ) -> list[torch.Tensor]:
+        """Run new tokens of many conversations; logits [ends, vocabulary or words] for each part.
 
         When this raises, the memories of the parts are spoilt: throw them away.
         """
-        return [self._forward(part, cast(LibraryCache, part.memory)) for part in parts]
+        found = [self._forward(part, cast(LibraryCache, part.memory)) for part in parts]
+        return found if words is None else [logits[:, list(words)] for logits in found]
 
     def _forward(self, part: Part, cache: LibraryCache) -> torch.Tensor:
         if not part.branches:

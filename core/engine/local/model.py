@@ -12,16 +12,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
 
 from core.engine.local.checkpoint import Checkpoint
 from core.engine.local.decoder import Decoder, Part
-from core.engine.local.library import Library
 from core.engine.local.linear import Kernels, choose
 from core.engine.local.turns import Counters, Memory, Settings
 from core.errors import SetupError
+
+if TYPE_CHECKING:
+    from core.engine.local.library import Library
 
 _log = logging.getLogger(__name__)
 
@@ -59,15 +62,22 @@ class Model:
         self._forward([Part(memory=memory, trunk=trunk, heard=False)])
 
     def grow(
-        self, memory: Memory, trunk: Sequence[int], branches: Sequence[Sequence[int]], *, keep: bool
+        self,
+        memory: Memory,
+        trunk: Sequence[int],
+        branches: Sequence[Sequence[int]],
+        *,
+        keep: bool,
+        words: Sequence[int] | None = None,
     ) -> torch.Tensor:
         """Add `trunk` to the memory, and the first branch too if `keep`.
 
         Returns the logits after each branch, [branches, vocabulary]. Every branch sees the
-        memory, the trunk and itself. When this raises, the memory is spoilt: throw it away.
+        memory, the trunk and itself. With `words` the logits of these tokens alone, without the
+        cost of a vocabulary head. When this raises, the memory is spoilt: throw it away.
         """
         part = Part(memory=memory, trunk=trunk, branches=branches, keep=keep)
-        return self._forward([part])[0]
+        return self._forward([part], words)[0]
 
     def step(self, memory: Memory, token: int) -> torch.Tensor:
         """Add one token and return the logits after it, [vocabulary]."""
@@ -87,9 +97,11 @@ class Model:
         self.read(other, trunk)
         self.steps([some, other], [1, 1])
 
-    def _forward(self, parts: Sequence[Part]) -> list[torch.Tensor]:
+    def _forward(
+        self, parts: Sequence[Part], words: Sequence[int] | None = None
+    ) -> list[torch.Tensor]:
         rows = sum(len(part.rows) for part in parts)
-        found = self._network.forward(parts)
+        found = self._network.forward(parts, words)
         self._counters.forwards += 1
         self._counters.prefills += rows > len(parts)
         self._counters.tokens_computed += rows
@@ -116,6 +128,8 @@ def _network(checkpoint: Checkpoint, kernels: Kernels) -> Decoder | Library:
             f"model.precision {kernels.precision} does not suit this model ({why}): "
             "set it to auto, bf16 or fp32"
         )
+    from core.engine.local.library import Library
+
     _log.info("the plain path: %s; tag and reply run one after the other", why)
     return Library(checkpoint, kernels)
 

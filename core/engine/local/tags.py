@@ -54,16 +54,18 @@ class Tags:
     def tag(self, texts: Sequence[str], name: str | None) -> Generator[None, None, list[Tagging]]:
         """Tag each text alone, as branches of one tree over the task's shared prompt.
 
+        Several at once are asked for their labels and nothing else, which spares the vocabulary
+        head: their probabilities are the same, their doubt is not known and told as 0.
         Pauses after every forward; what it returns in the end is the list of tags.
         """
         asked = self.ask(name)
         tags: list[Tagging] = []
         while len(tags) < len(texts):
-            tags += self.some(asked, texts[len(tags) :])
+            tags += self.some(asked, texts[len(tags) :], bulk=len(texts) > 1)
             yield
         return tags
 
-    def some(self, asked: Asked, texts: Sequence[str]) -> list[Tagging]:
+    def some(self, asked: Asked, texts: Sequence[str], *, bulk: bool = False) -> list[Tagging]:
         """Tag as many of the texts as fit into one forward, at least one."""
         began, memory = self._clock(), asked.memory
         trunk = asked.prefix.ids[len(memory.ids) :]
@@ -79,8 +81,9 @@ class Tags:
             branches.append(branch)
             rows += len(branch)
         before, before_rows = self._counters.forwards, len(memory.ids)
+        labels = list(asked.first.values()) if bulk else None
         try:
-            logits = self._model.grow(memory, trunk, branches, keep=False)
+            logits = self._model.grow(memory, trunk, branches, keep=False, words=labels)
         except BaseException:  # whatever it was, the shared prefix may be half written
             asked.memory = self._model.memory()
             raise
@@ -99,18 +102,21 @@ class Tags:
                 "together": len(branches),
             }
             self._counters.tokens_reused += reused
-            tags.append(self.read(asked, row, "alone", made))
+            tags.append(self.read(asked, row, "bulk" if bulk else "alone", made))
         return tags
 
     def read(self, asked: Asked, row: torch.Tensor, where: str, made: dict[str, Any]) -> Tagging:
-        """Read the label from logits [vocabulary]: what is outside the labels is doubt."""
+        """Read the label from logits [vocabulary], or [labels]: what is outside them is doubt."""
         self._counters.tags += 1
         logs = row.log_softmax(-1)
-        found = {label: float(logs[token]) for label, token in asked.first.items()}
+        whole = len(row) > len(asked.first)
+        if whole:
+            logs = logs[list(asked.first.values())]
+        found = dict(zip(asked.first, logs.tolist(), strict=True))
         chances = torch.tensor(list(found.values()), dtype=torch.float64)
         return Tagging(
             probs=dict(zip(found, chances.softmax(-1).tolist(), strict=True)),
-            doubt=min(1.0, max(0.0, 1.0 - float(chances.exp().sum()))),
+            doubt=min(1.0, max(0.0, 1.0 - float(chances.exp().sum()))) if whole else 0.0,
             instrument=f"{self._name}#{where}",
             prompt=asked.task.version,
             polarity=asked.task.polarity,

@@ -536,3 +536,187 @@ async def test_the_operators_prompt_file_changes_the_task(tmp_path: Path) -> Non
         assert tag.probs == {"rain": 0.0, "sun": 1.0}
         assert tag.prompt.startswith("weather@")
         await engine.close()
+
+
+# ---- a server that fails again and again -----------------------------------------------------
+
+
+async def fails(engine: RemoteEngine, words: str | None = None) -> None:
+    with pytest.raises(EngineFailed, match=words):
+        await engine.tag_many(["hello"])
+
+
+async def test_a_server_that_fails_three_times_is_left_alone_for_a_while() -> None:
+    now = [1000.0]
+    async with OpenAIFake() as fake, warm(fake, clock=lambda: now[0]) as engine:
+        fake.fail("status", status=500, count=3)
+        for _ in range(3):
+            assert (engine.ready, engine.capacity().free) == (True, 8)
+            await fails(engine, r"failed \(500\)")
+        assert (engine.ready, engine.capacity().free) == (False, 0)
+        await fails(engine, "did not answer 3 times in a row: asked again in 5 s")
+        with pytest.raises(EngineFailed, match="3 times in a row"):
+            await engine.start(request("hello"))
+        assert len(fake.chats()) == 3  # it was not asked again
+        now[0] += 5
+        assert (engine.ready, engine.capacity().free) == (True, 8)
+        assert len(await engine.tag_many(["hello"])) == 1
+        assert await say(engine, "hello") == ["Hel", "lo ", "there."]
+
+
+async def test_each_pause_is_twice_as_long_up_to_a_minute_and_an_answer_forgives_all() -> None:
+    now = [1000.0]
+    async with OpenAIFake() as fake, warm(fake, clock=lambda: now[0]) as engine:
+        fake.fail("status", status=502, count=9)
+        for _ in range(3):
+            await fails(engine)
+        for pause in (5, 10, 20, 40, 60, 60):
+            now[0] += pause - 0.1
+            await fails(engine, "in a row")
+            now[0] += 0.1
+            await fails(engine, "502")
+        assert len(fake.chats()) == 9
+        now[0] += 60
+        await engine.tag_many(["hello"])
+        fake.fail("status", status=500, count=3)
+        for _ in range(3):
+            await fails(engine, "500")
+        await fails(engine, "asked again in 5 s")
+
+
+async def test_while_one_attempt_is_under_way_nobody_else_waits_for_the_server() -> None:
+    now = [1000.0]
+    async with OpenAIFake(pace=0.3) as fake, warm(fake, clock=lambda: now[0]) as engine:
+        fake.fail("drop", count=9)
+        for _ in range(3):
+            await fails(engine, "cannot be reached")
+        now[0] += 5
+        seen = len(fake.chats())
+        first = asyncio.create_task(engine.tag_many(["one", "two", "three"]))
+        await until(lambda: len(fake.chats()) == seen + 1)
+        assert not engine.ready
+        await fails(engine, "just now")
+        assert len(fake.chats()) == seen + 1  # one text goes ahead, the others follow
+        assert len(await first) == 3
+        assert engine.ready
+
+
+async def test_an_attempt_that_is_given_up_decides_nothing() -> None:
+    now = [1000.0]
+    async with OpenAIFake() as fake, warm(fake, clock=lambda: now[0]) as engine:
+        fake.fail("status", count=3)
+        for _ in range(3):
+            await fails(engine)
+        now[0] += 5
+        fake.fail("hang")
+        asking = asyncio.create_task(engine.tag_many(["hello"]))
+        await until(lambda: len(fake.chats()) == 4)
+        assert not engine.ready
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert engine.ready
+        assert len(await engine.tag_many(["hello"])) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422])
+async def test_a_request_at_fault_says_nothing_against_the_server(status: int) -> None:
+    async with OpenAIFake() as fake, warm(fake) as engine:
+        for _ in range(5):
+            fake.fail("status", status=status, count=2)
+            await fails(engine, str(status))
+            fake.faults.clear()
+        assert engine.ready
+
+
+async def test_a_tag_of_no_label_says_nothing_against_the_server() -> None:
+    async with OpenAIFake(label=lambda _: {"Sure": 1.0}) as fake, warm(fake) as engine:
+        for _ in range(5):
+            await fails(engine, "no label")
+        assert engine.ready
+
+
+async def test_hanging_refusing_and_overload_count_and_an_answer_in_between_forgives() -> None:
+    async with OpenAIFake() as fake, warm(fake, seconds=0.2) as engine:
+        for _ in range(2):
+            fake.fail("hang", count=2)
+            await fails(engine, "did not answer")
+            await fails(engine, "did not answer")
+            await engine.tag_many(["hello"])
+        assert engine.ready
+        fake.fail("hang", count=2)
+        await fails(engine)
+        with pytest.raises(EngineFailed, match=r"said nothing in 0\.2 s"):
+            await say(engine, "hello")
+        assert engine.ready
+        fake.fail("status", status=503, headers={"Retry-After": "0.1"})
+        with pytest.raises(EngineBusy):
+            await engine.tag_many(["hello"])
+        assert not engine.ready
+
+
+async def test_a_reply_that_has_begun_closes_the_circuit_before_it_has_ended() -> None:
+    now = [1000.0]
+    fake = OpenAIFake(say=lambda _: ["word "] * 1000, pace=0.02)
+    async with fake, warm(fake, clock=lambda: now[0]) as engine:
+        fake.fail("status", count=3)
+        for _ in range(3):
+            await fails(engine)
+        now[0] += 5
+        started = await engine.start(request("hello"))
+        stream = engine.continue_reply(started, Limits(), "calm")
+        assert await anext(stream) == "word "
+        assert engine.ready
+        await engine.tag_many(["hello"])
+        await engine.cancel(started)
+
+
+async def test_a_server_that_asks_for_longer_than_anybody_waits_is_not_ready() -> None:
+    now = [1000.0]
+    async with OpenAIFake() as fake, warm(fake, clock=lambda: now[0]) as engine:
+        fake.fail("status", status=429, headers={"Retry-After": "600"})
+        with pytest.raises(EngineBusy):
+            await engine.tag_many(["hello"])
+        assert not engine.ready
+        await fails(engine, "left alone for 600 s")
+        now[0] += 596
+        assert engine.ready
+        with pytest.raises(EngineBusy):
+            await engine.tag_many(["hello"])
+        now[0] += 4
+        assert len(await engine.tag_many(["hello"])) == 1
+
+
+# ---- servers that list nothing ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [404, 500])
+async def test_a_named_model_that_answers_needs_no_list(status: int) -> None:
+    async with OpenAIFake() as fake:
+        fake.fail("status", path="/models", status=status, count=2)
+        bare = fake.url.removesuffix("/v1")
+        engine = RemoteEngine(f"{bare}#mine", PromptBook())
+        await engine.warm_up()
+        assert (engine.ready, engine.name) == (True, "mine")
+        assert await say(engine, "hello") == ["Hel", "lo ", "there."]
+        await engine.close()
+
+
+async def test_without_a_name_a_server_that_cannot_list_is_told() -> None:
+    async with OpenAIFake() as fake:
+        fake.fail("status", path="/models", status=500)
+        with pytest.raises(EngineFailed, match=r"failed \(500\)"):
+            async with warm(fake):
+                pass
+
+
+async def test_a_named_model_that_is_not_served_is_told_with_those_that_are() -> None:
+    async with OpenAIFake(models=["one", "two"]) as fake:
+        engine = RemoteEngine(f"{fake.url}#three", PromptBook())
+        fake.fail("status", status=404)
+        with pytest.raises(EngineFailed, match="does not answer as three; it serves one, two"):
+            await engine.warm_up()
+        assert not engine.ready
+        await engine.warm_up()  # an alias that the server does not list
+        assert (engine.ready, engine.name) == (True, "three")
+        assert await say(engine, "hello") == ["Hel", "lo ", "there."]
+        await engine.close()
