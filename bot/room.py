@@ -16,6 +16,9 @@ from core.store import Store, intake, views
 from core.turn import Walk
 
 
+_FOLLOWED = frozenset({"waiting", "tag", "token", "done"})  # by whoever has asked
+
+
 @dataclass(frozen=True, kw_only=True)
 class Room:
     """Door and Desk of one running Heed."""
@@ -54,7 +57,7 @@ class Room:
             if inbox is None:
                 raise StoreError("this message was taken in before")
             async for event in events:
-                if event.inbox == inbox and event.kind in ("tag", "token", "done"):
+                if event.inbox == inbox and event.kind in _FOLLOWED:
                     yield event
                     if event.kind == "done":
                         return

@@ -32,6 +32,7 @@ from core.texts import Texts
 DOUBTFUL = 0.5  # probability outside the labels from which on a model has not answered
 
 Tell = Callable[[Start, int, dict[str, Any]], None]  # the tag of one inbox row, as soon as known
+Wait = Callable[[int], None]  # the model is busy: so many others come first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,9 @@ class Ear:
     policy: Policy = field(default_factory=Policy)
     config: str = ""  # hash of the settings that decide
 
-    async def hear(self, start: Start, tell: Tell, *, command: bool = False) -> Verdict:
+    async def hear(
+        self, start: Start, tell: Tell, *, command: bool = False, wait: Wait = lambda _: None
+    ) -> Verdict:
         """Tag every message of the burst, step the mood, decide: each message by itself."""
         past = past_from_row(start.past) if start.past else Past()
         heard: list[Heard] = []
@@ -72,7 +75,7 @@ class Ear:
         for row in start.rows:
             text, scores = row.message.text, None
             if text.strip() and row.message.scored and not command:
-                hearing = await self._listen(start, row)
+                hearing = await self._listen(start, row, wait)
                 scores = await self._score(text, hearing)
                 failures = past.engine_failures + bool(hearing.problem)
                 past = replace(past, engine_failures=failures)
@@ -115,7 +118,7 @@ class Ear:
             strong=felt.strong,
         )
 
-    async def _listen(self, start: Start, row: Row) -> Hearing:
+    async def _listen(self, start: Start, row: Row, wait: Wait) -> Hearing:
         """Let the model hear: together with the reply's start where a reply may follow."""
         mind = self.mind
         if any(row.urgent for row in start.rows):
@@ -124,7 +127,7 @@ class Ear:
             return await mind.tag(row.message.text)
         if not mind.has_room() and await self._alarming(start):
             return Hearing(tagging=None, stand_in=True)  # an alarm never waits behind replies
-        return await mind.tag_and_start(self.request(start))
+        return await mind.tag_and_start(self.request(start), wait)
 
     def failed(self, verdict: Verdict) -> Verdict:
         """Count a reply that the engine could not write; the second in a row opens a case."""

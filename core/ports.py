@@ -100,7 +100,9 @@ class Adapter(Protocol):
         ...
 
 
-EventKind = Literal["tag", "token", "withdrawn", "line", "done", "case", "mood", "engine"]
+EventKind = Literal[
+    "waiting", "tag", "token", "withdrawn", "line", "done", "case", "mood", "engine"
+]  # waiting: for a model that is busy with `ahead` others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

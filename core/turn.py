@@ -197,7 +197,10 @@ class Walk:
         def tell(begun: Start, inbox_id: int, tag: Mapping[str, Any]) -> None:
             self._tell(begun, inbox_id, "tag", tag)
 
-        return await self.rooms.ear.hear(start, tell, command=command)
+        def wait(ahead: int) -> None:
+            self._tell(start, start.rows[-1].id, "waiting", {"ahead": ahead})
+
+        return await self.rooms.ear.hear(start, tell, command=command, wait=wait)
 
     async def _reply(self, start: Start, verdict: Verdict, running: Running) -> None:
         rooms, hearing = self.rooms, verdict.hearing

@@ -33,7 +33,7 @@ _UPDATE = 1024 * 1024  # one update of Telegram's webhook
 _DEPTH = 32
 _NAME = 200  # characters of a user or conversation name
 _SOON = {"Retry-After": "1"}
-_SHOWN = frozenset({"tag", "token", "done"})
+_SHOWN = frozenset({"waiting", "tag", "token", "done"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

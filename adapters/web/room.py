@@ -229,6 +229,8 @@ class Room:
         """Tokens and tags go out at once; anything else says only that the page has changed."""
         if event.kind == "token":
             return frame("token", {"inbox": event.inbox, "text": event.data.get("text", "")})
+        if event.kind == "waiting":
+            return frame("waiting", {"ahead": event.data.get("ahead", 0)})
         if event.kind == "tag":
             view = tag_view(event.data.get("tag") or event.data, visit.words)
             html = self._templates.get_template("tag.html").render(tag=view, t=visit.words)

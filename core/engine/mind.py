@@ -7,6 +7,7 @@ stands in whenever the model is loading, fails, or takes too long: an alarm neve
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -66,6 +67,7 @@ class Mind:
         self.engine = engine
         self.seconds = seconds  # how long one call may take before the table stands in
         self.loading = False  # a model is being loaded: replies wait for it, alarms do not
+        self._waiting = 0  # turns for which there is no room yet
         self._starting = 0  # replies that were given room and hold no slot of the engine yet
 
     @property
@@ -95,10 +97,20 @@ class Mind:
             return False
         return not self.ready or self._writer().capacity().free > self._starting
 
-    async def room(self) -> None:
-        """Wait until a reply may start. The turn waits on disk too, in the inbox."""
-        while not self.has_room():  # noqa: ASYNC110 - engines free slots in their own threads
-            await asyncio.sleep(0.05)
+    async def room(self, wait: Callable[[int], None] = lambda _: None) -> None:
+        """Wait until a reply may start. The turn waits on disk too, in the inbox.
+
+        `wait` is told how many others come first, if any do.
+        """
+        if self.has_room():
+            return
+        wait(self._waiting + self.capacity().running)
+        self._waiting += 1
+        try:
+            while not self.has_room():  # noqa: ASYNC110 - engines free slots in their own threads
+                await asyncio.sleep(0.05)
+        finally:
+            self._waiting -= 1
 
     def capacity(self) -> Capacity:
         """Say how busy the engine is."""
@@ -117,13 +129,15 @@ class Mind:
             return Hearing(tagging=None, stand_in=True, problem=_words(error))
         return Hearing(tagging=tagging)
 
-    async def tag_and_start(self, request: ReplyRequest) -> Hearing:
+    async def tag_and_start(
+        self, request: ReplyRequest, wait: Callable[[int], None] = lambda _: None
+    ) -> Hearing:
         """Wait for room, tag the last message and start the reply to it.
 
         In one forward where the model can. Without a model nothing is started here: the phrase
         book needs the scores first.
         """
-        await self.room()
+        await self.room(wait)
         self._starting += 1
         try:
             engine = self.engine

@@ -92,6 +92,30 @@ async def explained(house: House, done: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+# -- many at once --------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_a_busy_model_is_told_so_and_loses_nothing(
+    tmp_path: Path, pupil: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(name=str(pupil), threads=1, slots=1)
+    async with awake(settings_for(tmp_path, model=model, prompts=Prompts(dir=prompts))) as house:
+        worker, go_on = engine_of(house)._worker, threading.Event()
+        assert worker is not None
+        steps = worker.model.steps
+        monkeypatch.setattr(worker.model, "steps", lambda *rows: go_on.wait(20) and steps(*rows))
+        first = asyncio.create_task(listen(house, "hello"))
+        await until(lambda: engine_of(house).capacity().running)
+        others = [asyncio.create_task(listen(house, "hello", user)) for user in ("bob", "eve")]
+        await until(lambda: house.app.mind._waiting == 2)
+        assert (await house.say(FURY, "zoe"))["owner"] == "queue"  # an alarm waits for nobody
+        go_on.set()
+        told = [await one for one in (first, *others)]
+        ahead = [[e.data["ahead"] for e in events if e.kind == "waiting"] for events in told]
+        assert ahead == [[], [1], [2]]
+        assert [events[-1].data["response"] for events in told] == [SPOKEN] * 3
+
+
 # -- one turn ------------------------------------------------------------------------------------
 
 

@@ -198,9 +198,14 @@ function listen(lost = false) {
   });
   on("token", ({ inbox, text }) => {
     const key = String(inbox);
+    find("typing").textContent = find("typing").dataset.typing;
     if (!writing.has(key)) writing.set(key, bubble("bot writing", ""));
     writing.get(key).firstElementChild.textContent += text;
     showTyping();
+  });
+  on("waiting", ({ ahead }) => {
+    const words = find("typing");
+    words.textContent = words.dataset.waiting.replace("{n}", ahead);
   });
   on("change", ({ kind, inbox }) => {
     if (kind === "done" || kind === "withdrawn") settled.add(String(inbox));
