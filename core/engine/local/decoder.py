@@ -33,6 +33,7 @@ from core.engine.local.linear import Kernels, Linear
 from core.engine.local.turns import Memory
 
 _FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_BLOCK = 128  # rows that attend together
 _ROPES = frozenset({"default", "linear", "llama3", "yarn"})  # those that ask for no past
 
 
@@ -175,7 +176,7 @@ class Decoder:
         places = torch.tensor([place for part in parts for place in part.places], device=device)
         x = F.embedding(tokens.to(self._table.device), self._table).to(self._kernels.dtype)
         turn = self._turns(x, places)
-        sights = [self._sight(part.mask()) for part in parts]
+        sights = [self._sights(part.mask()) for part in parts]
         caches = [cast(Cache, part.memory) for part in parts]
         stores = [cache.layers(len(some)) for cache, some in zip(caches, rows, strict=True)]
         for at, layer in enumerate(self._layers):
@@ -195,7 +196,7 @@ class Decoder:
         layer: _Layer,
         x: torch.Tensor,
         turn: Callable[[torch.Tensor], torch.Tensor],
-        sees: Sequence[tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor | None]],
+        sees: Sequence[tuple[tuple[torch.Tensor, torch.Tensor], Sequence[Sight]]],
     ) -> torch.Tensor:
         """Run one layer over all rows, [rows, hidden]."""
         heads, both = self._heads, self._heads + self._kv_heads
@@ -206,10 +207,10 @@ class Decoder:
         turned = turn(turned)
         fresh = torch.stack((turned[:, heads:], mixed[:, both:])).transpose(1, 2)
         seen, at = list[torch.Tensor](), 0
-        for (room, whole), mask in sees:
+        for (room, whole), sights in sees:
             end = at + room.shape[2]
             room.copy_(fresh[:, :, at:end])
-            seen.append(attend(turned[at:end, :heads], whole, mask))
+            seen.append(attend(turned[at:end, :heads], whole, sights))
             at = end
         x = x + layer.out(torch.cat(seen) if len(seen) > 1 else seen[0])
         gate, up = layer.gate_up(self._normed(x, layer.after)).chunk(2, -1)
@@ -249,11 +250,19 @@ class Decoder:
 
         return turn
 
-    def _sight(self, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """Shape a mask for queries that stand in groups behind their key head."""
+    def _sights(self, mask: torch.Tensor | None) -> list[Sight]:
+        """Cut a mask into blocks of rows, and shape it for queries in groups behind a key head.
+
+        No row sees a token that comes after it, so a block leaves out what comes after its last.
+        """
         if mask is None:
-            return None
-        return mask.repeat(self._heads // self._kv_heads, 1).to(self._kernels.device)
+            return [(slice(None), None)]
+        past, times = mask.shape[1] - len(mask), self._heads // self._kv_heads
+        blocks = [slice(at, min(at + _BLOCK, len(mask))) for at in range(0, len(mask), _BLOCK)]
+        device = self._kernels.device
+        return [
+            (some, mask[some, : past + some.stop].repeat(times, 1).to(device)) for some in blocks
+        ]
 
     # ---- reading the weights ---------------------------------------------------------------
 
@@ -305,32 +314,45 @@ def _waves(config: PreTrainedConfig, size: int) -> tuple[torch.Tensor, float]:
     return found
 
 
-def attend(queries: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+Sight = tuple[slice, torch.Tensor | None]  # some of the new rows, and what they may not see
+
+
+def attend(queries: torch.Tensor, seen: torch.Tensor, sights: Sequence[Sight]) -> torch.Tensor:
     """Return what each row draws from its conversation, [rows, heads * size].
 
-    `queries` is [rows, heads, size], `seen` the keys and values [2, kv heads, tokens, size],
-    `mask` [rows of a group, tokens]. Query heads that share a key head stand behind each other as
-    more rows of it, so keys and values are never copied out to every head. On a CPU the scores
-    are kept in fp32: its bf16 kernels for this are slower, and would round them.
+    `queries` is [rows, heads, size], `seen` the keys and values [2, kv heads, tokens, size]; a
+    mask is [group x rows, tokens]. Query heads that share a key head stand behind each other as
+    more rows of it, so keys and values are never copied out to every head.
     """
     rows, heads, size = queries.shape
     groups = seen.shape[1]
-    asked = queries.view(rows, groups, -1, size).permute(1, 2, 0, 3).reshape(groups, -1, size)
+    asked = queries.view(rows, groups, -1, size).permute(1, 2, 0, 3)
+    drawn = queries.new_empty(rows, groups, heads // groups, size)
+    for some, mask in sights:
+        sight = seen if mask is None else seen[:, :, : mask.shape[1]]
+        found = _draw(asked[:, :, some].reshape(groups, -1, size), sight, mask)
+        drawn[some] = found.view(groups, heads // groups, -1, size).permute(2, 0, 1, 3)
+    return drawn.view(rows, heads * size)
+
+
+def _draw(asked: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Attend, [groups, rows, size]. On a CPU the scores of bf16 are kept in fp32.
+
+    The library's CPU kernels for bf16 are two to three times slower, or round the scores.
+    """
     if seen.device.type != "cpu" or seen.dtype == torch.float32:
-        keys, values = seen
-        drawn = _library(asked, keys, values, mask)
-    elif mask is None:
-        keys, values = seen.float()
-        drawn = _library(asked.float(), keys, values, None).to(seen.dtype)
-    else:
-        keys, values = seen
-        scores = torch.baddbmm(mask, asked.float(), keys.float().mT, alpha=size**-0.5)
-        drawn = torch.bmm(scores.softmax(-1).to(seen.dtype), values)
-    return drawn.view(groups, -1, rows, size).permute(2, 0, 1, 3).reshape(rows, heads * size)
+        return _library(asked, seen, mask)
+    if mask is None:
+        return _library(asked.float(), seen.float(), None).to(seen.dtype)
+    keys, values = seen
+    usual = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")  # the factors are bf16 already: nothing is lost
+    scores = torch.baddbmm(mask, asked.float(), keys.float().mT, alpha=asked.shape[-1] ** -0.5)
+    torch.set_float32_matmul_precision(usual)
+    return torch.bmm(scores.softmax(-1).to(values.dtype), values)
 
 
-def _library(
-    asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
+def _library(asked: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    keys, values = seen
     mask = None if mask is None else mask.to(asked.dtype)[None, None]
     return F.scaled_dot_product_attention(asked[None], keys[None], values[None], attn_mask=mask)[0]

@@ -20,6 +20,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from core.engine.local import decoder as decoder_module
 from core.engine.local.cache import Cache
 from core.engine.local.checkpoint import Checkpoint
 from core.engine.local.decoder import Decoder, Part
@@ -115,7 +116,11 @@ def test_a_prefill_and_steps_are_the_librarys(pair: Any) -> None:
     assert memory.ids == ids
 
 
-def test_a_tree_is_each_branch_alone(pair: Any) -> None:
+@pytest.mark.parametrize("block", [128, 16, 7])
+def test_a_tree_is_each_branch_alone(
+    pair: Any, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "_BLOCK", block)
     network, decoder = pair
     past, trunk = words(40), words(20, 1)
     branches = [words(8, 2), words(15, 3), words(1, 4)]
@@ -127,6 +132,14 @@ def test_a_tree_is_each_branch_alone(pair: Any) -> None:
     assert memory.ids == [*past, *trunk, *branches[0]]  # the first stays, the others are cut
     onward = decoder.forward([Part(memory=memory, trunk=[7])])[0][0]
     assert gap(onward, truth(network, [*memory.ids[:-1], 7])[-1]) < 1e-4
+
+
+def test_a_long_prompt_attends_in_blocks(pair: Any) -> None:
+    network, decoder = pair
+    ids, memory = words(301), decoder.memory()
+    decoder.forward([Part(memory=memory, trunk=ids[:20], heard=False)])
+    [found] = decoder.forward([Part(memory=memory, trunk=ids[20:297], branches=[ids[297:]])])
+    assert gap(found[0], truth(network, ids)[-1]) < 1e-4
 
 
 def test_company_changes_nothing(pair: Any) -> None:
