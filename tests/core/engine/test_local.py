@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings as hypothesis_settings, strategies as st
+from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 
 import core.engine.local.engine as engine_module
 import core.engine.local.thread as thread_module
@@ -398,6 +398,55 @@ async def test_an_edited_past_is_seen(engine: LocalEngine) -> None:
     assert "was quick" in warm.made["prompt_prefix"]
     assert "is late" not in warm.made["prompt_prefix"]
     assert warm_text == cold_text
+
+
+DEEDS = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from(["say", "say", "edit", "delete", "cut off", "roll back", "forget", "name"]),
+        st.sampled_from(["hello", "Where is my parcel?", "太慢了", "ok 🙂"]),
+    ),
+    min_size=4,
+    max_size=12,
+)
+
+
+@hypothesis_settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(deeds=DEEDS)
+async def test_whatever_happened_a_warm_answer_is_the_cold_one(
+    checkpoint: Path, book: PromptBook, deeds: list[tuple[str, str, str]]
+) -> None:
+    """Edits, deletions, /forget, cut-off replies, evictions: no stale cache changes an answer."""
+    warm, cold = (Worker(chosen(checkpoint, kv_budget=2**18), book, Counters()) for _ in "wc")
+    pasts: dict[str, tuple[Said, ...]] = {}
+    names: dict[str, str] = {}
+    for user, deed, text in deeds:
+        past, key = pasts.get(user, ()), replace(KEY, user=user)
+        asked = request(text, key=key, history=past, name=names.get(user, ""))
+        if deed == "edit" and past:
+            pasts[user] = (replace(past[0], text=f"{text}!"), *past[1:])
+        elif deed == "delete" and past:
+            pasts[user] = past[2:]
+        elif deed == "forget":
+            warm.drop(key)
+            pasts.pop(user, None)
+        elif deed == "name":
+            names[user] = text
+        elif deed in ("cut off", "roll back"):
+            one = Turn(request=asked)
+            whole(warm.start(one, tagged=deed == "cut off"))
+            if deed == "roll back":
+                warm.speak(one, Pieces(asyncio.get_running_loop()), Limits(), "calm", 1e12)
+                warm.beat()
+            warm.settle(one, kept=False)
+        else:
+            said = await spoken(warm, asked, key)
+            cold.drop(key)
+            assert said == await spoken(cold, asked, key)
+            pasts[user] = after(asked, said)
+    assert warm.kv_bytes <= 2**18 + warm.tags.kv_bytes
 
 
 async def test_a_changed_reply_prompt_is_told_at_once(engine: LocalEngine, tmp_path: Path) -> None:
