@@ -96,7 +96,7 @@ class Asking:
 
 
 class Lesson:
-    """An endless, seeded course of rows; the phrase book's own examples are answered twice as often."""
+    """An endless, seeded course of rows; the book's own examples are answered twice as often."""
 
     def __init__(self, asking: Asking, lines: Sequence[Line], seed: int) -> None:
         self._asking = asking
@@ -121,11 +121,11 @@ class Lesson:
             share = count if name == "sentiment" else count // 8
             rows = [self._tagged(next(lines), name, alone=True) for _ in range(share)]
             yield Pool(self._asking.prefixes[name], rows)
-        for named, share in ((False, count // 4), (True, int(count // 4 * _NAMED))):
+        for named, share in ((False, count // 2), (True, int(count // 2 * _NAMED))):
             name = self._chance.choice(_NAMES) if named else ""
             rows = [self._replied() for _ in range(share)]
             for task in self._suffixed():
-                part = share * 3 // 4 if task == "sentiment" else share // 8
+                part = share // 3 if task == "sentiment" else share // 16
                 rows += [self._tagged(next(self._labelled[task]), task) for _ in range(part)]
             yield Pool(self._asking.system(name), rows)
 

@@ -26,6 +26,8 @@ _FORGET: Final = 7.0  # the mean reaches back over about an eighth of the steps 
 _TOKENS: Final = 1536  # rows x longest row of one batch
 _ROWS: Final = 1024  # of one task in one round of the course
 _DROPPED: Final = 0.1  # of the tokens people wrote, hidden from the model
+_FIRST: Final = 3  # so many tokens of an answer choose what is said in it
+_CHOICE: Final = 6.0  # how much one of them counts
 _SAY_EVERY: Final = 10.0  # seconds
 
 
@@ -150,12 +152,22 @@ class _Learner:
         drop = torch.rand(ids.shape, generator=self._noise) < _DROPPED
         hidden[drop & ~learnt] = int(self._model.config.pad_token_id or 0)
         states = _after(self._model, batch.prefix, hidden[:, :-1])
-        found = self._model.lm_head(states[learnt[:, 1:]])
-        return functional.cross_entropy(found, ids[:, 1:][learnt[:, 1:]])
+        wanted = learnt[:, 1:]
+        found = self._model.lm_head(states[wanted])
+        losses = functional.cross_entropy(found, ids[:, 1:][wanted], reduction="none")
+        weight = _weight(wanted)[wanted]
+        return (losses * weight).sum() / weight.sum()
 
 
 def _is_matrix(name: str, weight: torch.Tensor) -> bool:
     return weight.ndim == 2 and "embed" not in name and "lm_head" not in name
+
+
+def _weight(learnt: torch.Tensor) -> torch.Tensor:
+    """Return how much each token counts: an answer's first ones choose what it is about."""
+    weight = torch.ones(learnt.shape)
+    weight[:, _FIRST:][learnt[:, _FIRST:] & ~learnt[:, :-_FIRST]] = _CHOICE
+    return weight
 
 
 def _padded(rows: Sequence[Row], pad: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -204,13 +204,13 @@ def test_a_few_lines_are_learnt_by_heart(asking: Asking) -> None:
         for ids, answer in zip(asked, answers, strict=True)
     ]
     prefix, told = asking.prefixes["sentiment"], list[str]()
-    rest = iter(range(1000, 0, -10))
-    train(model, [Pool(prefix, rows)] * 50, told.append, lambda: next(rest))
+    rest = iter(range(2000, 0, -10))
+    train(model, [Pool(prefix, rows)] * 150, told.append, lambda: next(rest))
     assert label_rows(model, prefix, asked, sorted(set(answers))) == [
         sorted(set(answers)).index(answer) for answer in answers
     ]
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in told]
-    assert len(losses) == 50
+    assert len(losses) == 150
     assert losses[-1] < losses[0] / 2
 
 

@@ -1,0 +1,1 @@
+"""The measurements behind `heed bench`: the engine, the program, and the walk."""
