@@ -201,21 +201,19 @@ class EngineThread:
         paused: deque[_Job] = deque()
         speaking = False
         while self._state == "running":
+            due = [paused.popleft()] if paused else []
             try:
-                job = self._queue.get(block=not (speaking or paused))
+                job = self._queue.get(block=not (speaking or due))
             except queue.Empty:
                 pass
             else:
                 if job is None:
                     return
+                due.insert(0, job)
+            for job in due:
                 self._busy_since = time.monotonic()
                 if not job.run():
                     paused.append(job)
-            if paused:
-                self._busy_since = time.monotonic()
-                if not paused[0].run():
-                    paused.append(paused[0])
-                paused.popleft()
             self._busy_since = time.monotonic()
             speaking = self.beat()
             self._busy_since = None

@@ -526,6 +526,20 @@ async def test_conversations_side_by_side_equal_each_alone(engine: LocalEngine) 
     assert [text for _, _, text in both] == alone
 
 
+async def test_a_long_reply_keeps_nobody_waiting(engine: LocalEngine) -> None:
+    """Who comes later and says less is done earlier; both take part in the same steps."""
+    _, talker = await engine.tag_and_start(request("hello"))
+    talking = asyncio.create_task(read(engine, talker, tokens=250))
+    _, _, alone = await turn(engine, request("hello", key=BOB), kept=False)
+    assert alone
+    assert not talking.done()
+    assert (await engine.tag_many(["太慢了"]))[0].probs
+    assert not talking.done()
+    before = engine.counters.forwards
+    assert len(await talking) > len(alone)
+    assert engine.counters.forwards - before <= 250
+
+
 async def test_nobody_finds_anothers_past(engine: LocalEngine) -> None:
     await turn(engine, request("my secret is 4711"))
     _, started, _ = await turn(engine, request("my secret is", key=BOB))
