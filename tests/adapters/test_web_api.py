@@ -343,6 +343,17 @@ async def test_figures_and_life_are_told(client: httpx2.AsyncClient) -> None:
     assert figures.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
+async def test_every_connection_sends_its_pieces_at_once(desk: DeskTwin) -> None:
+    """Small answers and events are not held back until the last one is acknowledged."""
+    web = adapter(desk)
+    await web.bind()
+    assert web._socket is not None
+    with web._socket, socket.create_connection(("127.0.0.1", int(web.url.rsplit(":", 1)[1]))):
+        taken, _ = web._socket.accept()
+        with taken:
+            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_the_webhook_gets_headers_and_body_and_says_the_status(desk: DeskTwin) -> None:
     seen: list[tuple[str, bytes]] = []
 

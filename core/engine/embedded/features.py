@@ -8,6 +8,7 @@ ends; Chinese, which has no spaces, gets the same mark on the character pairs af
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 import zlib
@@ -53,7 +54,6 @@ _URL = re.compile(r"https?://\S+|www\.\S+")
 _NAME = re.compile(r"@[\w.]+")
 _DIGITS = re.compile(r"\d+(?:[.,:]\d+)*")
 _LONG = re.compile(r"(.)\1{2,}", re.DOTALL)
-_SPACE = re.compile(r"\s+")
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\u3041-\u30ff"
 _TOKEN = re.compile(
     rf"[^\W_{_HAN}]+(?:'[^\W\d_]+)?|[{_HAN}]+|[!?]+|\.\.+|[:;=8]'?-?[()\[\]dpox/|*3]+|<3+|[^\w\s]"
@@ -134,6 +134,7 @@ _STOP = frozenset(
 )
 _ENDS = frozenset(".,;:!?()[]\"'…。，！？；")
 _SCOPE = 4  # words a negation reaches
+_SIZES = 4  # the longest character n-gram
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _STEP = np.uint64(0x100000001B3)
 
@@ -162,7 +163,7 @@ def normalise(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).translate(_FOLD).lower()
     text = _NAME.sub(" @x ", _URL.sub(" @url ", text))
     text = _LONG.sub(r"\1\1", _DIGITS.sub("0", text))
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def features(text: str, *, named: bool = False) -> Features:
@@ -181,13 +182,9 @@ def features(text: str, *, named: bool = False) -> Features:
     word_hashes = np.array(
         [zlib.crc32(w.encode("utf-8", "surrogatepass")) for w in (*words, *marks)], np.uint32
     )
-    values = np.concatenate(
-        [
-            np.full(len(grams), 1.0 / np.sqrt(max(1, len(grams))), np.float32),
-            np.full(len(words), 1.0 / np.sqrt(max(1, len(words))), np.float32),
-            np.full(len(marks), 0.3, np.float32),
-        ]
-    )
+    values = np.full(len(grams) + len(word_hashes), 0.3, np.float32)  # as the marks, at its end
+    values[: len(grams)] = 1.0 / math.sqrt(max(1, len(grams)))
+    values[len(grams) : len(grams) + len(words)] = 1.0 / math.sqrt(max(1, len(words)))
     known = np.concatenate([known_grams, singles, np.zeros(len(marks), np.bool_)])
     names = (*gram_names, *words, *marks) if named else ()
     return Features(np.concatenate([grams, word_hashes]), values, known, names)
@@ -200,28 +197,21 @@ def _grams(
     padded = f" {plain} "
     points = np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     wide = points > 0x2000
-    rolling = np.zeros(len(points), np.uint64)
-    hashes: list[NDArray[np.uint32]] = []
-    known: list[NDArray[np.bool_]] = []
-    names: list[str] = []
-    for size in range(1, 5):
+    rolling = np.zeros((_SIZES, len(points)), np.uint64)  # a row for each size
+    keep = np.zeros(rolling.shape, np.bool_)
+    known = np.zeros(rolling.shape, np.bool_)
+    before = rolling[0]
+    for size in range(1, min(_SIZES, len(points)) + 1):
         count = len(points) - size + 1
-        if count <= 0:
-            break
-        rolling = rolling[:count] * _STEP + points[size - 1 :] + np.uint64(size)
-        mixed = ((rolling ^ (rolling >> np.uint64(29))) * _MIX) >> np.uint64(32)
-        if size == 1:
-            keep = wide.copy()
-            counts = keep
-        else:
-            keep = np.ones(count, np.bool_)
-            counts = wide[:count] & wide[1 : count + 1] if size == 2 else np.zeros(count, np.bool_)
-            counts = ~(wide[:count] | wide[2:]) if size == 3 else counts
-        hashes.append(mixed[keep].astype(np.uint32))
-        known.append(counts[keep])
-        if named:
-            names.extend(padded[i : i + size] for i in np.flatnonzero(keep))
-    return np.concatenate(hashes), np.concatenate(known), tuple(names)
+        rolling[size - 1, :count] = before[:count] * _STEP + (points[size - 1 :] + np.uint64(size))
+        keep[size - 1, :count] = True
+        before = rolling[size - 1]
+    keep[0] = known[0] = wide
+    known[1, :-1] = wide[:-1] & wide[1:]
+    known[2, :-2] = ~(wide[:-2] | wide[2:])
+    mixed = ((rolling ^ (rolling >> np.uint64(29))) * _MIX) >> np.uint64(32)
+    names = [padded[at : at + row + 1] for row, at in np.argwhere(keep)] if named else []
+    return mixed[keep].astype(np.uint32), known[keep], tuple(names)
 
 
 def _words(plain: str) -> tuple[list[str], list[bool]]:
@@ -275,8 +265,8 @@ def _marks(text: str, plain: str) -> list[str]:
     if capitals:
         marks.append(f"m:caps{min(3, len(capitals))}")
         marks.extend(f"m:CAPS {word.lower()}" for word in capitals[:12])
-    letters = sum(c.isalpha() for c in text)
-    if letters >= 6 and sum(c.isupper() for c in text) > 0.7 * letters:
+    letters = sum(map(str.isalpha, text))
+    if letters >= 6 and sum(map(str.isupper, text)) > 0.7 * letters:
         marks.append("m:shouting")
     if _LONG.search(text):
         marks.append("m:stretched")

@@ -94,6 +94,8 @@ def language(text: str) -> str:
     Simplified and traditional Chinese are both "zh". Never raises, whatever the string holds.
     """
     cleaned = _NOISE.sub(" ", text[:LIMIT])
+    if cleaned.isascii():
+        return _latin(cleaned.lower())
     counts = {name: len(pattern.findall(cleaned)) for name, pattern in _PATTERNS}
     total = sum(counts.values())
     if total == 0:
@@ -103,13 +105,11 @@ def language(text: str) -> str:
     script = max(weight, key=lambda name: weight[name])
     if counts["kana"] and script in {"kana", "han"}:
         return "ja" if counts["kana"] * 6 >= counts["han"] else "zh"
-    if script == "han":
-        return "zh"
-    if script == "cyrillic":
-        return _cyrillic(cleaned.lower())
-    if script == "arabic":
-        return _arabic(cleaned)
-    return _latin(cleaned.lower()) if script == "latin" else script
+    if script in {"cyrillic", "arabic"}:
+        return _cyrillic(cleaned.lower()) if script == "cyrillic" else _arabic(cleaned)
+    if script == "latin":
+        return _latin(cleaned.lower())
+    return "zh" if script == "han" else script
 
 
 def _cyrillic(text: str) -> str:
@@ -129,7 +129,7 @@ def _latin(text: str) -> str:
     for word in _WORD.findall(text):
         for code, share in _LEXICON.get(word.replace("’", "'"), ()):
             votes[code] = votes.get(code, 0.0) + share
-    for letters, code in _LETTERS:
+    for letters, code in () if text.isascii() else _LETTERS:
         if any(c in text for c in letters):
             votes[code] = votes.get(code, 0.0) + 1.0
     if not votes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +34,10 @@ POLARITY: Mapping[str, float] = MappingProxyType(
 TASK = "sentiment"
 FORMAT = 1
 _SMALLEST = 0.03
+_NOTHING = (0.1, 0.8, 0.1)  # the classes of a message of nothing
+_PLACES = np.arange(1.0, 6.0, dtype=np.float32)
+_SQUARED = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32)
+_SQUARED *= np.abs(_SQUARED)  # what each byte stands for, before its column's scale
 _BATCH = 512  # messages scored at once: bounds memory, not results
 
 Floats = NDArray[np.float32]
@@ -56,7 +60,8 @@ class Weights:
 
     `matrix` (8, 2**bits) as bytes: a byte q stands for sign(q) * (q / 127)**2 * scale of its
     column. `bias` (8,), `cuts` (4,) between the five steps, `sharpness` (8,) multiplies the
-    logits, `seen` is a bit per place of 2**seen_bits.
+    logits, `seen` is a bit per place of 2**seen_bits. Once read, the eight bytes of a place lie
+    side by side in memory: a message looks at hundreds of places, and each is one wait, not eight.
     """
 
     matrix: NDArray[np.int8]
@@ -75,7 +80,7 @@ class Weights:
         )
         np.savez_compressed(
             out,
-            matrix=self.matrix,
+            matrix=np.ascontiguousarray(self.matrix),
             scale=self.scale,
             bias=self.bias,
             cuts=self.cuts,
@@ -93,7 +98,7 @@ class Weights:
             if meta["format"] != FORMAT or tuple(meta["columns"]) != COLUMNS:
                 raise ValueError(f"format {meta['format']}, but {FORMAT} is needed")
             return cls(
-                matrix=file["matrix"],
+                matrix=np.ascontiguousarray(file["matrix"].T).T,
                 scale=file["scale"],
                 bias=file["bias"],
                 cuts=file["cuts"],
@@ -153,19 +158,12 @@ class Table:
         """Return the raw value of each column, (messages, 8), before sharpness and cuts."""
         table = self.weights
         out = np.tile(table.bias, (len(batch), 1))
-        if not batch:
-            return out
         bits = table.matrix.shape[1].bit_length() - 1
-        sizes = np.array([len(f.hashes) for f in batch])
-        some = np.flatnonzero(sizes)
-        if not len(some):
-            return out
-        places = slots_of(np.concatenate([f.hashes for f in batch]), bits)
-        stored = table.matrix[:, places].astype(np.float32)
-        stored *= np.abs(stored)
-        stored *= np.concatenate([f.values for f in batch])
-        starts = np.concatenate([[0], np.cumsum(sizes[some])[:-1]])
-        out[some] += np.add.reduceat(stored, starts, axis=1).T * (table.scale / 127.0**2)
+        for row, found in enumerate(batch):
+            if len(found.hashes):
+                stored = table.matrix.T[slots_of(found.hashes, bits)]
+                said = _SQUARED[stored.view(np.uint8)] * found.values[:, None]
+                out[row] += said.sum(axis=0) * (table.scale / 127.0**2)
         return out
 
     def doubt(self, found: Features) -> float:
@@ -176,7 +174,7 @@ class Table:
         seen = self.weights.seen
         places = slots_of(hashes, (len(seen) * 8).bit_length() - 1)
         known = (seen[places >> 3] >> (places & 7).astype(np.uint8)) & 1
-        return float(1.0 - known.mean())
+        return 1.0 - int(np.count_nonzero(known)) / len(known)
 
     def tag(self, logits: Floats, doubts: Sequence[float]) -> list[Tagging]:
         """Turn columns (messages, 8) and doubts into tags; a message of nothing is neutral."""
@@ -185,28 +183,31 @@ class Table:
         powers = np.exp(sharp[:, :3] - sharp[:, :3].max(axis=1, keepdims=True))
         classes = powers / powers.sum(axis=1, keepdims=True)
         steps = steps_of(sharp[:, 3], weights.cuts)
-        signed = (steps @ np.arange(1.0, 6.0, dtype=np.float32) - 3.0) / 2.0
+        signed = (steps @ _PLACES - 3.0) / 2.0
         heads = sigmoid(sharp[:, 4:])
-        blank = Tagging(
-            probs=dict(zip(CLASSES, (0.1, 0.8, 0.1), strict=True)), doubt=1.0,
-            instrument=self.instrument, polarity=POLARITY, intensity=0.0,
-            strong=0.0, wants_human=0.0, threat_to_leave=0.0, crisis=0.0,
-        )  # fmt: skip
+        rows = zip(classes.tolist(), signed.tolist(), heads.tolist(), doubts, strict=True)
         return [
-            blank
+            self._tagging(_NOTHING, 0.0, (0.0, 0.0, 0.0, 0.0), doubt)
             if doubt == 1.0
-            else replace(
-                blank,
-                probs=dict(zip(CLASSES, map(float, classes[i]), strict=True)),
-                doubt=doubt,
-                intensity=float(np.clip(signed[i], -1.0, 1.0)),
-                strong=float(heads[i, 0]),
-                wants_human=float(heads[i, 1]),
-                threat_to_leave=float(heads[i, 2]),
-                crisis=float(heads[i, 3]),
-            )
-            for i, doubt in enumerate(doubts)
+            else self._tagging(probs, max(-1.0, min(1.0, intensity)), yes, doubt)
+            for probs, intensity, yes, doubt in rows
         ]
+
+    def _tagging(
+        self, probs: Sequence[float], intensity: float, heads: Sequence[float], doubt: float
+    ) -> Tagging:
+        strong, wants_human, threat_to_leave, crisis = heads
+        return Tagging(
+            probs=dict(zip(CLASSES, probs, strict=True)),
+            doubt=doubt,
+            instrument=self.instrument,
+            polarity=POLARITY,
+            intensity=intensity,
+            strong=strong,
+            wants_human=wants_human,
+            threat_to_leave=threat_to_leave,
+            crisis=crisis,
+        )
 
     def explain(self, text: str, top: int = 8) -> dict[str, list[dict[str, Any]]]:
         """Return, for each column, its strongest features as [{"feature", "weight"}].
@@ -233,7 +234,8 @@ class Table:
 def steps_of(place: Floats, cuts: Floats) -> Floats:
     """Return the probability of each of the five steps, (messages, 5)."""
     below = sigmoid(cuts[None, :] - place[:, None])
-    edges = np.pad(below, ((0, 0), (1, 1)), constant_values=((0, 0), (0.0, 1.0)))
+    edges = np.zeros((len(place), len(cuts) + 2), np.float32)
+    edges[:, 1:-1], edges[:, -1] = below, 1.0
     return np.maximum(np.diff(edges, axis=1), 0.0).astype(np.float32)
 
 

@@ -128,9 +128,7 @@ class Decoder:
         )
         self._waves, self._swell = _waves(config, self._size)
         self._unread = set(checkpoint.names)
-        self._layers = [
-            self._layer(checkpoint, f"model.layers.{at}.") for at in range(self.shape.layers)
-        ]
+        # The largest matrix first, while there is room: laying one out needs it twice.
         ends = self._take(checkpoint, "model.embed_tokens.weight", "model.norm.weight")
         # The table stays as it lies in the file: a row of it is read here and there.
         self._table = ends["model.embed_tokens.weight"]
@@ -141,6 +139,9 @@ class Decoder:
         tied = config.tie_word_embeddings or not own
         self._words = self._table if tied else own["lm_head.weight"]  # as it lies in the file
         self._head = kernels.linear(self._words)
+        self._layers = [
+            self._layer(checkpoint, f"model.layers.{at}.") for at in range(self.shape.layers)
+        ]
         self.strange = frozenset(name for name in self._unread if "rotary_emb" not in name)
 
     @staticmethod
