@@ -84,11 +84,15 @@ class Speaker:
         waits = chain((1.0, 2.0, 5.0, 10.0), repeat(RETRY))
         while self.problem and self._mind.engine is engine:
             await asyncio.sleep(next(waits))
+            if self._mind.engine is not engine:
+                return
+            problem = ""
             try:
                 await engine.warm_up()
-                self.problem = ""
             except (SetupError, PromptError, EngineError) as error:
-                self.problem = str(error)  # it was away at the start: too late to end for it
+                problem = str(error)  # it was away at the start: too late to end for it
+            if self._mind.engine is engine:  # and no other has taken its place meanwhile
+                self.problem = problem
 
     def fetch(self, name: str) -> None:
         """Start to download a model and let it speak from the next turn on. Returns at once."""

@@ -100,6 +100,16 @@ class Chat:
         text = whole[whole.rindex(_MARK) + len(_MARK) :] + opening
         return Rendered(text=text, ids=self.encode(text))
 
+    def latest(self, messages: Sequence[str], room: int) -> Sequence[str]:
+        """Return the last of some messages that fit into `room` tokens together, at least one."""
+        first = len(messages)
+        while first > 0:
+            room -= len(self.encode(self.plain(messages[first - 1]))) + _OVERHEAD
+            if room < 0 and first < len(messages):
+                break
+            first -= 1
+        return messages[first:]
+
     def window(self, history: Sequence[Said], since: float, room: int) -> list[Said]:
         """Return the part of a history to show: lines from `since` on, if they fit into `room`.
 

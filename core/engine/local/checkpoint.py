@@ -65,7 +65,9 @@ class Checkpoint:
         """Every token that ends a reply: a model that says any special token is done speaking."""
         try:
             ends = GenerationConfig.from_pretrained(self.folder).eos_token_id
-        except OSError:  # an old folder keeps it in config.json
+        except OSError:
+            ends = None
+        if ends is None:  # an old folder keeps it in config.json
             ends = getattr(self.config, "eos_token_id", None)
         ends = ends if isinstance(ends, list) else [ends]
         return frozenset(

@@ -112,9 +112,12 @@ class _Layer:
 class Decoder:
     """The weights, laid out for this machine. Reads a checkpoint layer by layer, once."""
 
-    def __init__(self, checkpoint: Checkpoint, kernels: Kernels) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, kernels: Kernels, tick: Callable[[], None] = lambda: None
+    ) -> None:
         config: Any = checkpoint.config
         self._kernels = kernels
+        self._tick = tick
         self._heads = config.num_attention_heads
         self._kv_heads = config.num_key_value_heads
         self._size = getattr(config, "head_dim", None) or config.hidden_size // self._heads
@@ -135,9 +138,9 @@ class Decoder:
         if kernels.device.type != "cpu":
             self._table = self._table.to(kernels.device, kernels.dtype)
         self._norm = self._vector(ends["model.norm.weight"])
-        own = self._take(checkpoint, "lm_head.weight")
-        tied = config.tie_word_embeddings or not own
-        self._words = self._table if tied else own["lm_head.weight"]  # as it lies in the file
+        own = self._take(checkpoint, "lm_head.weight").get("lm_head.weight", self._table)
+        tied = own.shape == self._table.shape and torch.equal(own, self._table)
+        self._words = self._table if tied else own  # as it lies in the file
         self._head = kernels.linear(self._words)
         self._layers = [
             self._layer(checkpoint, f"model.layers.{at}.") for at in range(self.shape.layers)
@@ -181,6 +184,7 @@ class Decoder:
         caches = [cast(Cache, part.memory) for part in parts]
         stores = [cache.layers(len(some)) for cache, some in zip(caches, rows, strict=True)]
         for at, layer in enumerate(self._layers):
+            self._tick()
             views = [store[at] for store in stores]
             x = self._through(layer, x, turn, list(zip(views, sights, strict=True)))
         ends, base = list[int](), 0
@@ -348,8 +352,10 @@ def _draw(asked: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor | None) ->
     keys, values = seen
     usual = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")  # the factors are bf16 already: nothing is lost
-    scores = torch.baddbmm(mask, asked.float(), keys.float().mT, alpha=asked.shape[-1] ** -0.5)
-    torch.set_float32_matmul_precision(usual)
+    try:
+        scores = torch.baddbmm(mask, asked.float(), keys.float().mT, alpha=asked.shape[-1] ** -0.5)
+    finally:
+        torch.set_float32_matmul_precision(usual)
     return torch.bmm(scores.softmax(-1).to(values.dtype), values)
 
 

@@ -76,6 +76,7 @@ class LocalEngine:
         self.counters = Counters()
         self._thread = EngineThread()
         self._worker: Worker | None = None
+        self._closed = False
         self._watch: asyncio.Task[None] | None = None
         self._broke_at: float | None = None  # since when the thread is being replaced
 
@@ -111,6 +112,8 @@ class LocalEngine:
     async def warm_up(self) -> None:
         """Load the model in its own thread and run it once. Raises SetupError, EngineFailed."""
         await self._begin()
+        if self._closed:
+            raise EngineFailed("the engine was closed while it loaded")
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._look_after())
 
@@ -130,7 +133,9 @@ class LocalEngine:
                 "or set model.name to embedded or to a server's URL"
             ) from fault
         thread = self._thread
-        worker = Worker(self._settings, self._book, self.counters)
+        worker = Worker(self._settings, self._book, self.counters, thread.tick)
+        if self._closed:
+            raise EngineFailed("the engine was closed while it loaded")
         thread.beat, thread.patience = worker.beat, STUCK
         self._worker = worker
 
@@ -267,6 +272,7 @@ class LocalEngine:
 
     async def close(self) -> None:
         """End the thread and free the model; whoever still waits gets EngineFailed."""
+        self._closed = True
         if self._watch is not None and not self._watch.done():
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)

@@ -8,7 +8,7 @@ and starts from nothing where its past changes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -71,10 +71,15 @@ class LibraryCache:
 class Library:
     """The network that `AutoModelForCausalLM` builds."""
 
-    def __init__(self, checkpoint: Checkpoint, kernels: Kernels) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, kernels: Kernels, tick: Callable[[], None] = lambda: None
+    ) -> None:
         network: Any = checkpoint.network(kernels.dtype)
         self._network = network.to(kernels.device)
         self._device = kernels.device
+        for module in self._network.modules():
+            if not any(module.children()):
+                module.register_forward_hook(lambda *_: tick())
 
     def memory(self) -> LibraryCache:
         """Return the memory of a conversation that has not begun."""

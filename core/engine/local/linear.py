@@ -141,7 +141,7 @@ class Kernels:
         if self.precision == "int8":
             return self._measured(Int8(weight, bias), exact, bias)
         whole: Linear = Packed(exact, bias) if self.packed else Plain(exact, bias)
-        if self.precision == "int4" and weight.shape[1] % _GROUP == 0:
+        if self.precision == "int4" and weight.shape[1] % _GROUP == weight.shape[0] % 16 == 0:
             return self._measured(Int4(weight, bias, whole), exact, bias)
         return whole
 
@@ -149,6 +149,7 @@ class Kernels:
         """Note how far a coarser kernel is off, on a few rows of chance."""
         chance = torch.Generator().manual_seed(len(self.deviations))
         rows = torch.randn(2, weight.shape[1], generator=chance).to(weight.dtype)
+        rows = torch.cat((rows, rows.abs()))  # all of one sign: where narrow sums would overflow
         true = F.linear(rows, weight, bias).float()
         self.deviations.append(float((made(rows).float() - true).norm() / true.norm()))
         return made

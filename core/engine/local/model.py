@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +32,9 @@ _log = logging.getLogger(__name__)
 class Model:
     """Lives in the engine thread. Raises SetupError when it cannot be loaded as set."""
 
-    def __init__(self, settings: Settings, counters: Counters) -> None:
+    def __init__(
+        self, settings: Settings, counters: Counters, tick: Callable[[], None] = lambda: None
+    ) -> None:
         self._counters = counters
         self.threads = settings.threads or max(1, _cores() - 1)
         torch.set_num_threads(self.threads)  # one core stays with the event loop
@@ -45,7 +47,7 @@ class Model:
         self.tokenizer = checkpoint.tokenizer
         self.stops = checkpoint.ends
         self.positions = int(getattr(config, "max_position_embeddings", 0) or 4096)
-        self._network: Decoder | Library = _network(checkpoint, self.kernels)
+        self._network: Decoder | Library = _network(checkpoint, self.kernels, tick)
         counters.loads += 1
 
     @property
@@ -108,7 +110,9 @@ class Model:
         return found
 
 
-def _network(checkpoint: Checkpoint, kernels: Kernels) -> Decoder | Library:
+def _network(
+    checkpoint: Checkpoint, kernels: Kernels, tick: Callable[[], None]
+) -> Decoder | Library:
     """Lay the model out for our own decoder, or let the library run it and say so."""
     if not Decoder.knows(checkpoint.config):
         why = f"it is a {checkpoint.config.model_type} model of a kind of its own"
@@ -116,13 +120,14 @@ def _network(checkpoint: Checkpoint, kernels: Kernels) -> Decoder | Library:
         why = "its weights are not kept as safetensors"
     else:
         try:
-            decoder = Decoder(checkpoint, kernels)
+            decoder = Decoder(checkpoint, kernels, tick)
         except KeyError as fault:
             why = f"it has no tensor {fault}"
         else:
             if not decoder.strange:
                 return decoder
             why = f"it has tensors of its own ({min(decoder.strange)})"
+            del decoder  # one copy of the weights at a time
     if kernels.precision in ("int8", "int4"):
         raise SetupError(
             f"model.precision {kernels.precision} does not suit this model ({why}): "
@@ -131,7 +136,7 @@ def _network(checkpoint: Checkpoint, kernels: Kernels) -> Decoder | Library:
     from core.engine.local.library import Library
 
     _log.info("the plain path: %s; tag and reply run one after the other", why)
-    return Library(checkpoint, kernels)
+    return Library(checkpoint, kernels, tick)
 
 
 def _device(wanted: str) -> torch.device:

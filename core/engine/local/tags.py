@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from core.engine.local.chat import Chat, Rendered
 from core.engine.local.model import Model
 from core.engine.local.turns import Counters, Settings
-from core.errors import PromptError
+from core.errors import EngineFailed, PromptError
 from core.message import Tagging
 from core.prompts import PromptBook, Task
 
@@ -113,6 +114,8 @@ class Tags:
         if whole:
             logs = logs[list(asked.first.values())]
         found = dict(zip(asked.first, logs.tolist(), strict=True))
+        if not all(map(math.isfinite, found.values())):
+            raise EngineFailed("the model failed: its numbers are out of range")
         chances = torch.tensor(list(found.values()), dtype=torch.float64)
         return Tagging(
             probs=dict(zip(found, chances.softmax(-1).tolist(), strict=True)),

@@ -25,7 +25,7 @@ from core.errors import EngineFailed, EngineNotReady, HeedError
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _DEAD = "the model was stopped in the middle of its work"
-STUCK = 20.0  # seconds in one piece of work: far more than any forward takes
+STUCK = 20.0  # seconds without a sign of life: far more than any layer takes
 
 
 class _Job:
@@ -52,6 +52,9 @@ class _Job:
                     self._tell(self._done, outcome)
                     return True
                 self._rest = outcome
+                if self.future.cancelled():
+                    self._rest.close()
+                    return True
             next(self._rest)
         except StopIteration as end:
             self._tell(self._done, end.value)
@@ -91,7 +94,7 @@ class EngineThread:
         self._jobs: set[_Job] = set()
         self._streams: set[Pieces] = set()
         self._thread = threading.Thread(target=self._run, name="heed-engine", daemon=True)
-        self._busy_since: float | None = None  # in one piece of work
+        self._busy_since: float | None = None  # the last sign of life in one piece of work
         self.patience = math.inf  # seconds in one piece of work; loading may take its time
         self.beat: Callable[[], bool] = lambda: False  # one step; True: there is more to say
 
@@ -110,6 +113,10 @@ class EngineThread:
     def condition(self) -> str:
         """What is wrong with it, in words."""
         return "hangs" if self.alive else "has ended"
+
+    def tick(self) -> None:
+        """Say that the present piece of work goes on: a slow machine is no hung one."""
+        self._busy_since = time.monotonic()
 
     def start(self) -> None:
         """Begin; a second call does nothing."""
@@ -168,6 +175,9 @@ class EngineThread:
         if running:
             self._queue.put(None)
             self._thread.join(seconds)
+            if self._thread.is_alive():
+                with self._lock:
+                    self._fail_all()
 
     def check(self) -> None:
         """Raise EngineNotReady before the thread runs, EngineFailed after."""

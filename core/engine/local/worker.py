@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import OrderedDict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from typing import cast
 
@@ -27,6 +27,7 @@ from core.prompts import PromptBook, ReplyPrompt
 _log = logging.getLogger(__name__)
 _HOLD = frozenset({"starting", "ready", "speaking"})  # stages that hold a slot
 _PIECE = 512  # tokens of a prompt computed in one forward
+_BURST = 4  # messages of full length that a burst may have
 _SMALL = 128  # the same while others speak, who wait for it
 
 
@@ -37,19 +38,25 @@ class Worker:
     do something for others meanwhile.
     """
 
-    def __init__(self, settings: Settings, book: PromptBook, counters: Counters) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        book: PromptBook,
+        counters: Counters,
+        tick: Callable[[], None] = lambda: None,  # called again and again while a forward runs
+    ) -> None:
         self._settings = settings
         self._book = book
         self._clock = settings.clock
         self.counters = counters
         began = self._clock()
-        self.model = Model(settings, counters)
+        self.model = Model(settings, counters, tick)
         self.chat = Chat(self.model.tokenizer, settings.name, settings.message_tokens)
         self.tags = Tags(settings, book, self.model, self.chat, counters)
         self._warm: OrderedDict[ConversationKey, Memory] = OrderedDict()
         self._turns: dict[ConversationKey, Turn] = {}
         self._speaking: list[Turn] = []
-        self.running = 0  # replies that hold a slot
+        self.running = 0  # replies that have begun
         self.kv_bytes = 0  # KV held for conversations and prompts, as of the last change
         self.model.warm_up()
         self.tags.ask(None)
@@ -69,7 +76,7 @@ class Worker:
         """Count slots and bytes here, in the one thread that changes them."""
         held = [*self._warm.values()]
         held += [turn.memory for turn in self._turns.values() if turn.memory is not None]
-        self.running = sum(turn.stage in _HOLD for turn in self._turns.values())
+        self.running = sum(turn.stage in ("ready", "speaking") for turn in self._turns.values())
         self.kv_bytes = self.tags.kv_bytes + sum(memory.size for memory in held)
 
     # ---- tags ----------------------------------------------------------------------------
@@ -91,17 +98,18 @@ class Worker:
         if turn.withdrawn:
             turn.stage = "settled"
         _insist(turn)
-        if self.running >= self._settings.slots:
+        if sum(one.stage in _HOLD for one in self._turns.values()) >= self._settings.slots:
             raise EngineBusy(1.0)
         turn.stage = "starting"
         self._turns[key] = turn
-        self._tally()
-        asked = self.tags.ask(None) if tagged else None
         alone: Tagging | None = None
         try:
+            asked = self.tags.ask(None) if tagged else None
             if asked is not None and asked.task.stands != "suffix":
                 [alone] = self.tags.some(asked, turn.request.messages[-1:])
                 asked = None
+                yield
+                _insist(turn)
             found = yield from self._begin(turn, self._book.reply(), asked)
         except BaseException:  # whatever it was: the slot is free again, the memory is not trusted
             turn.memory = None
@@ -159,7 +167,8 @@ class Worker:
         room = max(0, min(self._settings.history_tokens, room))
         shown = chat.window(request.history, memory.since, room)
         memory.since = shown[0].at if shown else -1.0
-        return chat.conversation(system, spoken(shown, request.messages, chat))
+        most = min(self.model.positions // 4, _BURST * self._settings.message_tokens)
+        return chat.conversation(system, spoken(shown, chat.latest(request.messages, most), chat))
 
     def speak(self, turn: Turn, pieces: Pieces, limits: Limits, level: Level, until: float) -> None:
         """Let a started turn speak, into `pieces`, until the clock says `until`."""

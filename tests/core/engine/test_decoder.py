@@ -306,6 +306,44 @@ def test_a_tensor_we_know_nothing_of_sends_the_model_to_the_library(
     assert gap(found, truth(network, [*words(9), 1])[-1]) < 1e-4
 
 
+def test_a_head_of_its_own_is_used_whatever_the_configuration_says(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    write(tmp_path / "own", KINDS["qwen2.5"])
+    file = tmp_path / "own" / "model.safetensors"
+    tensors = load_file(file)
+    head = torch.randn(400, 64, generator=torch.Generator().manual_seed(5))
+    save_file({**tensors, "lm_head.weight": head}, file, {"format": "pt"})
+    tied = Decoder(Checkpoint(str(tmp_path / "own")), Kernels(precision="fp32", packed=False))
+    assert torch.equal(tied._words, head)
+    save_file(
+        {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].clone()},
+        file,
+        {"format": "pt"},
+    )
+    same = Decoder(Checkpoint(str(tmp_path / "own")), Kernels(precision="fp32", packed=False))
+    assert same._words is same._table  # kept once
+
+
+def test_a_vocabulary_that_int4_cannot_pack_stays_in_bf16(tmp_path: Path) -> None:
+    config = Qwen2Config(**{**SMALL, "vocab_size": 401}, tie_word_embeddings=True)
+    network = write(tmp_path / "m", config)
+    model = Model(settings(tmp_path / "m", precision="int4"), Counters())
+    found = model.grow(model.memory(), words(20), [[1]], keep=True)[0]
+    exact = truth(network, [*words(20), 1])[-1]
+    assert float((found - exact).norm() / exact.norm()) < 0.6
+
+
+def test_an_end_that_only_the_configuration_names_is_known(tmp_path: Path) -> None:
+    import json
+
+    folder = make_checkpoint(tmp_path / "m")
+    (folder / "generation_config.json").write_text("{}", encoding="utf-8")
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**about, "eos_token_id": 77}), "utf-8")
+    assert 77 in Checkpoint(str(folder)).ends
+
+
 def test_int8_needs_our_own_decoder_and_says_so(tmp_path: Path) -> None:
     write(tmp_path / "gpt2", GPT2)
     with pytest.raises(SetupError, match=r"int8 does not suit this model .*: set it to auto"):

@@ -821,6 +821,82 @@ async def test_a_thread_that_dies_or_hangs_is_replaced(
     await engine.close()
 
 
+async def test_numbers_out_of_range_are_no_tag_and_no_word(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is happy because a model overflowed: then the table has to hear."""
+    network = engine._worker.model._network
+    sound = network.forward
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            network, "forward", lambda *some: [logits * float("nan") for logits in sound(*some)]
+        )
+        with pytest.raises(EngineFailed, match="out of range"):
+            await engine.tag_many(["hello"])
+        with pytest.raises(EngineFailed, match="out of range"):
+            await engine.tag_and_start(request("hello"))
+    assert engine.capacity().running == 0
+    assert engine._worker._turns == {}
+    assert (await turn(engine, request("hello")))[2]
+
+
+async def test_a_fault_in_a_task_gives_its_slot_back(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(engine._worker.tags, "ask", lambda _: 1 / 0)
+        for user in "abcdefghijk":
+            with pytest.raises(EngineFailed, match="ZeroDivisionError"):
+                await engine.tag_and_start(request("hello", key=replace(KEY, user=user)))
+    assert (await turn(engine, request("hello")))[2]
+
+
+async def test_a_slow_machine_is_no_hung_one(
+    checkpoint: Path, book: PromptBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forward may take long as long as its layers end."""
+    monkeypatch.setattr(engine_module, "STUCK", 0.5)
+    engine = LocalEngine(str(checkpoint), book, precision="fp32")
+    await engine.warm_up()
+    network = engine._worker.model._network
+    layer = network._through
+    monkeypatch.setattr(network, "_through", lambda *some: (time.sleep(0.35), layer(*some))[1])
+    assert (await engine.tag_many(["hello"]))[0].probs  # two layers: longer than patience lasts
+    assert (await engine.tag_many(["hello"]))[0].probs
+    assert engine.counters.restarts == 0
+    await engine.close()
+
+
+async def test_closing_while_it_loads_leaves_nothing_behind(
+    checkpoint: Path, book: PromptBook
+) -> None:
+    engine = LocalEngine(str(checkpoint), book)
+    loading = asyncio.create_task(engine.warm_up())
+    while engine._thread._state == "new":  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await engine.close()
+    with pytest.raises(EngineFailed):
+        await loading
+    await asyncio.sleep(0.6)  # longer than between two looks
+    assert not engine.ready
+    assert engine._watch is None
+    assert engine.counters.restarts == 0
+
+
+async def test_of_a_flood_the_last_messages_are_answered(
+    checkpoint: Path, book: PromptBook
+) -> None:
+    engine = LocalEngine(str(checkpoint), book, message_tokens=60)
+    await engine.warm_up()
+    flood = [f"message {n}: {'all of this is very long ' * 12}" for n in range(30)]
+    started = await engine.start(request(*flood, "and my parcel?"))
+    assert "and my parcel?" in started.made["prompt_prefix"]
+    assert "message 29" in started.made["prompt_prefix"]
+    assert "message 20" not in started.made["prompt_prefix"]
+    await engine.cancel(started)
+    await engine.close()
+
+
 async def test_closing_ends_a_running_reply(checkpoint: Path, book: PromptBook) -> None:
     engine = LocalEngine(str(checkpoint), book)
     await engine.warm_up()

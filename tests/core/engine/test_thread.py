@@ -83,6 +83,17 @@ async def test_what_nobody_waits_for_any_more_is_not_gone_on_with(thread: Log) -
     assert 0 < then < 10_000
 
 
+async def test_what_is_cancelled_before_it_began_is_not_begun(thread: Log) -> None:
+    begun = [asyncio.create_task(thread.ask_long(lambda: thread.long(3))) for _ in range(20)]
+    await asyncio.sleep(0)
+    for one in begun:
+        one.cancel()
+    await asyncio.gather(*begun, return_exceptions=True)
+    await thread.ask(lambda: None)
+    await asyncio.sleep(0.02)
+    assert thread.did.count("piece") <= 3  # one may have been at work
+
+
 async def test_a_thread_that_hangs_is_noticed_and_let_go(thread: Log) -> None:
     thread.patience = 0.1
     free = asyncio.Event()
