@@ -143,7 +143,7 @@ class App:
             deliver=self._deliver,
             commands=self._command,
             limits=Limits(tokens=settings.model.reply_tokens, seconds=settings.model.reply_seconds),
-            secret=lambda: self.book.reply().system,
+            secret=lambda: self.book.lately().system,
             probe=probe,
         )
 

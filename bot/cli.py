@@ -22,6 +22,7 @@ HELP = {
     "run": "Start Heed: the page, and every platform that has a token.",
     "chat": "Talk to Heed in this terminal.",
     "tag": "Tag lines from stdin; one JSON line each to stdout.",
+    "eval": "Measure tags and alarms on labelled rows, or on staff's verdicts.",
     "replay": "Run recorded dialogues through the rules; nothing is sent.",
     "doctor": "Check the whole installation and say how to mend it.",
     "init": "Write heed.toml by asking a few questions.",
@@ -118,6 +119,34 @@ def tag(ctx: click.Context, batch: int, explain: bool) -> None:  # noqa: D103, F
     from bot.tagging import tag as tag_lines
 
     ctx.exit(tag_lines(settings, batch, explain))
+
+
+@heed.command("eval")
+@click.argument("file", metavar="DATA", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--model", "models", multiple=True, help="embedded, vader, a folder ...: side by side."
+)
+@click.option("--task", default="", help="Another task than the configured one.")
+@click.option(
+    "--json", "json_out", type=click.Path(path_type=Path), help="Write every figure here."
+)
+@click.option("--html", "html_out", type=click.Path(path_type=Path), help="Write a report here.")
+@click.option("--limit", type=click.IntRange(1), help="So many rows, spread over the file.")
+@click.option("--verdicts", is_flag=True, help="Instead of DATA: what staff said of their cases.")
+@click.option("--budget", type=click.FloatRange(0), help="Alerts a day that staff can take.")
+@click.pass_context
+def evaluate(  # noqa: D103
+    ctx: click.Context,
+    /,
+    file: Path | None,
+    models: tuple[str, ...],
+    **options: Any,
+) -> None:
+    settings = _settings(ctx)
+    from bot.evaluating import evaluate as measure
+
+    names = [name for given in models for name in given.split(",")]
+    ctx.exit(measure(settings, file, click.echo, models=names, **options))
 
 
 @heed.command()

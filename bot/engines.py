@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from bot.models import Choice, choose, choose_half
@@ -21,7 +22,7 @@ _ALONE, _OF_TWO = 0.9, 0.4
 
 def make_book(settings: Settings) -> PromptBook:
     """Return the prompt files in force."""
-    return PromptBook(settings.prompts.dir, settings.prompts.tag)
+    return PromptBook(settings.prompts.dir, settings.prompts.tag, clock=time.monotonic)
 
 
 def make_engine(settings: Settings, book: PromptBook, *, allow_demo: bool = False) -> Engine | None:

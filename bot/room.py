@@ -15,7 +15,6 @@ from core.ports import Adapter, Board, Event, StaffVerb
 from core.store import Store, intake, views
 from core.turn import Walk
 
-
 _FOLLOWED = frozenset({"waiting", "tag", "token", "done"})  # by whoever has asked
 
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 from itertools import chain, repeat
+from typing import TypeVar
 
 import structlog
 
@@ -30,6 +31,7 @@ from core.store import Operation, Store, outbox
 from core.store.flags import Words, give_up
 from core.store.outbox import Claim, Lane
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)  # seconds after the n-th failed try
@@ -84,40 +86,43 @@ class Delivery:
         self._probe("after send claim")
         self._sending.add(claim.post.id)
         try:
-            await self._send(claim)
+            more = await self._send(claim)
         finally:
             self._sending.discard(claim.post.id)
-        return 0.0
+        return 0.0 if more else None  # what is queued from now on rings the lane itself
 
-    async def _send(self, claim: Claim) -> None:
+    async def _send(self, claim: Claim) -> bool:
+        """Send a claimed post; False when it was sent and its lane has nothing more."""
         post = claim.post
         adapter = self._adapter(post)
         if adapter is None:
             await self._later(post, 60.0, f"{post.place.platform} is not connected")
-            return
+            return True
         try:
             receipt = await adapter.deliver(post, partial(self._remember, post.id))
         except DeliveryError as error:
             await self._failed(adapter, post, error)
-            return
+            return True
         except Exception as error:  # a fault of ours in the adapter must not hold up the lane
             log.exception("delivery failed", row=post.id, kind=post.kind)
             await self._end(post, "uncertain", type(error).__name__)
-            return
+            return True
         self._probe("before sent commit")
-        await self._commit(partial(outbox.sent, row_id=post.id, receipt=receipt, now=self._clock()))
+        more = await self._commit(
+            partial(outbox.sent, row_id=post.id, receipt=receipt, now=self._clock())
+        )
         self._probe("after sent commit")
+        return more
 
-    async def _commit(self, operation: Operation[object]) -> None:
+    async def _commit(self, operation: Operation[T]) -> T:
         """Write what became of a post, however long the database is busy: it cannot be undone."""
-        for pause in chain(PAUSES, repeat(PAUSES[-1])):
+        pauses = chain(PAUSES, repeat(PAUSES[-1]))
+        while True:
             try:
-                await self._store.write(operation)
+                return await self._store.write(operation)
             except StoreBusy as error:
                 log.warning("outcome not stored yet", cause=str(error))
-                await asyncio.sleep(pause)
-            else:
-                return
+                await asyncio.sleep(next(pauses))
 
     async def _failed(self, adapter: Adapter, post: Post, error: DeliveryError) -> None:
         words = str(error) or type(error).__name__

@@ -77,8 +77,8 @@ class Ear:
             if text.strip() and row.message.scored and not command:
                 hearing = await self._listen(start, row, wait)
                 scores = await self._score(text, hearing)
-                failures = past.engine_failures + bool(hearing.problem)
-                past = replace(past, engine_failures=failures)
+                if hearing.problem:
+                    past = replace(past, engine_failures=past.engine_failures + 1)
             judged = self._judge(start, past, row, scores, command=command)
             past = judged.past
             courtesy = courtesy and judged.triggers.courtesy

@@ -8,7 +8,7 @@ line where it is left it stays what it was, also across restarts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from core.message import Level, Scores
@@ -92,23 +92,26 @@ def settle(mood: Mood, at: float, policy: MoodPolicy) -> Mood:
         level = "tense"
     if level == "tense" and calmer.value >= policy.tense_leave:
         level = "calm"
-    return _at_level(calmer, level)
+    return calmer if level == mood.level else _at_level(calmer, level)
 
 
 def step(mood: Mood, scores: Scores, at: float, policy: MoodPolicy) -> Mood:
     """Hear one scored message at time `at`."""
     rested = settle(mood, at, policy)
     x, w = score(scores), weight(scores)
-    heard = replace(rested, s=_KEPT * rested.s + w * x, w=_KEPT * rested.w + w, last=x)
-    leaving = heard.leaving + 1 if heard.value >= policy.upset_leave else 0
     strength = abs(scores.intensity) if x < 0 else 0.0
-    counted = replace(
-        heard,
-        leaving=leaving if heard.level == "upset" else 0,
-        since_calm=heard.since_calm + 1,
-        peak_since_calm=max(heard.peak_since_calm, strength),
+    heard = replace(
+        rested,
+        s=_KEPT * rested.s + w * x,
+        w=_KEPT * rested.w + w,
+        last=x,
+        leaving=rested.leaving + 1 if rested.level == "upset" else 0,
+        since_calm=rested.since_calm + 1,
+        peak_since_calm=max(rested.peak_since_calm, strength),
     )
-    return _at_level(counted, _next_level(counted, policy))
+    if heard.value < policy.upset_leave and heard.leaving:
+        heard = replace(heard, leaving=0)
+    return _at_level(heard, _next_level(heard, policy))
 
 
 def _next_level(mood: Mood, policy: MoodPolicy) -> Level:
@@ -128,11 +131,14 @@ def _at_level(mood: Mood, level: Level) -> Mood:
     return replace(mood, level=level, leaving=mood.leaving if level == "upset" else 0)
 
 
+_FIELDS = tuple(field.name for field in fields(Mood))
+
+
 def to_row(mood: Mood) -> dict[str, Any]:
     """Return the mood as JSON-ready values, floats untouched."""
-    return asdict(mood)
+    return {name: getattr(mood, name) for name in _FIELDS}
 
 
 def from_row(row: Mapping[str, Any]) -> Mood:
     """Read what `to_row` gave; keys of other versions are ignored, missing ones are as at first."""
-    return Mood(**{f.name: row[f.name] for f in fields(Mood) if f.name in row})
+    return Mood(**{name: row[name] for name in _FIELDS if name in row})

@@ -192,7 +192,7 @@ class Planner:
             buttons=() if calm else (offer,),
         )
         past = verdict.past
-        if not written.failed:
+        if past.engine_failures and not written.failed:
             past = replace(past, engine_failures=0)
         made = {**(verdict.heard[-1].made or {}), "reply": dict(started.made)}
         if written.problem:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from core.engine.ports import Limits, Started, Writer
 from core.errors import EngineError
@@ -26,6 +27,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？\n])")
 _LONGEST = 6000  # characters; a reply beyond it has lost its way
 _LEAK_WORDS = 12  # so many words of the prompt in a row are a leak
 _LEAK_SIGNS = 30  # the same for scripts without spaces
+_RUN = re.compile(r"(.{2,40}?)\1{5,}", re.DOTALL)
+_WINDOW, _TWICE = 8, 3  # every run has so many windows of so many characters more than once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,32 +58,46 @@ def fault(text: str, *, secret: str = "") -> str:
 
 
 def _repeats(text: str) -> bool:
-    sentences = [s.strip().lower() for s in _SENTENCE_END.split(text) if len(s.strip()) > 3]
-    if sentences and Counter(sentences).most_common(1)[0][1] >= 3:
+    sentences = [s.lower() for part in _SENTENCE_END.split(text) if len(s := part.strip()) > 3]
+    if len(sentences) >= 3 and max(Counter(sentences).values()) >= 3:
         return True
-    runs = re.finditer(r"(.{2,40}?)\1{5,}", text, re.DOTALL)
-    return any(any(sign.isalnum() for sign in run[1]) for run in runs)  # a ruler of dashes is none
+    windows = [text[i : i + _WINDOW] for i in range(len(text) - _WINDOW + 1)]
+    if len(windows) - len(set(windows)) < _TWICE:  # most texts: the search below is slow
+        return False
+    runs = _RUN.finditer(text)
+    return any(any(map(str.isalnum, run[1])) for run in runs)  # a ruler of dashes is none
 
 
 def _leaks(text: str, secret: str) -> bool:
-    words = text.lower().split()
-    runs = {" ".join(run) for run in _runs(secret.lower().split(), _LEAK_WORDS)}
-    if any(" ".join(run) in runs for run in _runs(words, _LEAK_WORDS)):
+    runs, pieces = _told(secret)
+    if not runs.isdisjoint(_runs(text)):
         return True
-    if not re.search(r"[\u3040-\u9fff]", secret):
-        return False
-    pieces = {secret[i : i + _LEAK_SIGNS] for i in range(len(secret) - _LEAK_SIGNS + 1)}
-    return any(text[i : i + _LEAK_SIGNS] in pieces for i in range(len(text) - _LEAK_SIGNS + 1))
+    return bool(pieces) and not pieces.isdisjoint(_pieces(text))
 
 
-def _runs(words: Sequence[str], length: int) -> list[Sequence[str]]:
-    return [words[i : i + length] for i in range(len(words) - length + 1)]
+@lru_cache(maxsize=4)
+def _told(secret: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what of a secret must not be said: its runs of words, its pieces without spaces."""
+    spaceless = re.search(r"[\u3040-\u9fff]", secret)
+    return frozenset(_runs(secret)), frozenset(_pieces(secret) if spaceless else ())
 
 
-def complete(text: str) -> str:
-    """Return the part of an unfinished text that ends with a whole sentence."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    return text[: ends[-1]] if ends else ""
+def _runs(text: str) -> Iterator[str]:
+    words = text.lower().split()
+    return (" ".join(words[i : i + _LEAK_WORDS]) for i in range(len(words) - _LEAK_WORDS + 1))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    return (text[i : i + _LEAK_SIGNS] for i in range(len(text) - _LEAK_SIGNS + 1))
+
+
+def complete(text: str, known: int = 0) -> str:
+    """Return the part of an unfinished text that ends with a whole sentence.
+
+    Its first `known` characters are known to be complete, and are not read again.
+    """
+    ends = [match.end() for match in _SENTENCE_END.finditer(text, known)]
+    return text[: ends[-1] if ends else known]
 
 
 async def write(  # noqa: PLR0913 - the walk's one call, all by name
@@ -103,7 +120,7 @@ async def write(  # noqa: PLR0913 - the walk's one call, all by name
     try:
         async for piece in writer.continue_reply(started, limits, level):
             text += piece
-            ready = text if live else complete(text)
+            ready = text if live else complete(text, len(shown))
             if len(ready) <= len(shown) or (not live and fault(ready, secret=secret)):
                 continue
             shown = ready

@@ -30,7 +30,8 @@ class Sentiment:
         `stand_in`: the table speaks for a configured model that could not be asked.
         """
         (read,) = await self._table.tag_many([text])
-        return replace(combine(text, tagging, read), stand_in=stand_in)
+        scores = combine(text, tagging, read)
+        return replace(scores, stand_in=True) if stand_in else scores
 
 
 def combine(text: str, tagging: Tagging | None, table: Tagging) -> Scores:

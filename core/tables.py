@@ -156,6 +156,7 @@ case = Table(
     _text("resolved_by"),
     _text("verdict"),
     Column("reopen_until", Float),
+    Index("ix_cases_conversation_id", "conversation_id"),
 )
 Index(
     "uq_cases_one_open",
@@ -221,6 +222,12 @@ Index(
     "ix_outbox_open",
     outbox.c.conversation_id,
     sqlite_where=outbox.c.state.in_(["streaming", "queued", "sending"]),
+)
+Index(
+    "ix_outbox_open_to_staff",
+    outbox.c.staff_thread_id,
+    sqlite_where=outbox.c.state.in_(["streaming", "queued", "sending"])
+    & outbox.c.staff_thread_id.is_not(None),
 )
 
 audit = Table(

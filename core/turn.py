@@ -71,9 +71,16 @@ class Rooms:
 class Running:
     """A turn that is at work now."""
 
-    bell: asyncio.Event = field(default_factory=asyncio.Event)
+    writing: asyncio.Timeout | None = None  # ends the reply that is being written
+    stopped: bool = False  # something matters more than this reply
     shown: str = ""
     restarts: int = 0
+
+    def stop(self) -> None:
+        """Stop the reply: the one that is being written now, or the one that was to be."""
+        self.stopped = True
+        if self.writing is not None and not self.writing.expired():
+            self.writing.reschedule(asyncio.get_running_loop().time())
 
 
 class Walk:
@@ -134,13 +141,13 @@ class Walk:
         if running is None:
             return
         if urgent or (not running.shown and running.restarts < RESTARTS):
-            running.bell.set()
+            running.stop()
 
     def interrupt(self, conversation_id: int) -> None:
         """A human took over, or the person is gone: stop what is being written to them."""
         running = self._running.get(conversation_id)
         if running is not None:
-            running.bell.set()
+            running.stop()
 
     # --- one turn -------------------------------------------------------------------------
 
@@ -180,13 +187,17 @@ class Walk:
         rooms.probe("model start")
         verdict = await self.hear(start)
         rooms.probe("model end")
-        plan = rooms.planner.silent(start, verdict)
+        hearing, plan = verdict.hearing, rooms.planner.silent(start, verdict)
         if plan is None:
             plan = rooms.planner.refused(start, verdict)
         if plan is None:
-            await self._reply(start, verdict, running)
+            try:
+                await self._reply(start, verdict, running)
+            except BaseException:  # whatever it was, the engine is not left with half a reply
+                if hearing.started is not None and hearing.writer is not None:
+                    await _take_back(hearing.writer, hearing.started)
+                raise
             return
-        hearing = verdict.hearing
         if hearing.started is not None and hearing.writer is not None:
             await _take_back(hearing.writer, hearing.started)
         await self.finish(start, plan)
@@ -249,33 +260,28 @@ class Walk:
         rooms = self.rooms
         live = writer is rooms.mind.phrases
         fallback = rooms.texts.say("fallback", verdict.lang)
-        writing = asyncio.create_task(
-            reply.write(
-                writer,
-                started,
-                limits=rooms.limits,
-                level=verdict.past.mood.level,
-                fallback=fallback,
-                secret=rooms.secret(),
-                show=partial(self._show, start, running, live=live),
-                live=live,
-            )
-        )
-        bell = asyncio.create_task(running.bell.wait())
-        patience = rooms.limits.seconds + GRACE
+        patience = 0.0 if running.stopped else rooms.limits.seconds + GRACE
+        running.writing = asyncio.timeout(patience)
         try:
-            await asyncio.wait(
-                {writing, bell}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            if writing.done():
-                return writing.result()
-            if bell.done():
+            async with running.writing:
+                return await reply.write(
+                    writer,
+                    started,
+                    limits=rooms.limits,
+                    level=verdict.past.mood.level,
+                    fallback=fallback,
+                    secret=rooms.secret(),
+                    show=partial(self._show, start, running, live=live),
+                    live=live,
+                )
+        except TimeoutError:
+            if running.stopped:
                 return None
+            if not running.writing.expired():  # not ours: an adapter's own
+                raise
             return reply.Written(text=fallback, problem=HANGS, failed=True)
         finally:
-            bell.cancel()
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            running.writing = None
 
     async def _show(self, start: Start, running: Running, text: str, *, live: bool) -> bool:
         """Show the guarded text so far, under an outbox row that a claim can withdraw."""
@@ -311,20 +317,20 @@ class Walk:
     async def _typing(self, start: Start) -> AsyncIterator[None]:
         """Show that somebody is thinking, for as long as the turn lasts."""
         adapter = self.rooms.adapters.get((start.key.platform, start.key.bot))
+        if adapter is None or start.owner != "bot" or not start.addressed:
+            yield
+            return
+        signs: list[asyncio.Task[None]] = []
 
-        async def keep_typing() -> None:
-            await asyncio.sleep(AT_ONCE)
-            while adapter is not None:
-                await adapter.typing(start.key.place)
-                await asyncio.sleep(TYPING)
+        def begin() -> None:
+            signs.append(asyncio.create_task(_keep_typing(adapter, start.key.place)))
 
-        task = (
-            asyncio.create_task(keep_typing()) if start.owner == "bot" and start.addressed else None
-        )
+        soon = asyncio.get_running_loop().call_later(AT_ONCE, begin)  # most turns are over by then
         try:
             yield
         finally:
-            if task is not None:
+            soon.cancel()
+            for task in signs:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
@@ -423,6 +429,12 @@ class Walk:
 
     def _tell(self, start: Start, inbox_id: int, kind: EventKind, data: Mapping[str, Any]) -> None:
         self.rooms.board.tell(Event(kind=kind, key=start.key, data=data, inbox=inbox_id))
+
+
+async def _keep_typing(adapter: Adapter, place: Place) -> None:
+    while True:
+        await adapter.typing(place)
+        await asyncio.sleep(TYPING)
 
 
 async def _take_back(writer: Writer, started: Started) -> None:

@@ -190,8 +190,9 @@ def replay(
     pragmas: Mapping[str, Any],
     *,
     reads: bool,
+    group: int = BATCH,
 ) -> Replayed:
-    """Send recorded operations to a copy of `base` from one thread, BATCH to a transaction.
+    """Send recorded operations to a copy of `base` from one thread, `group` to a transaction.
 
     Everything is queued before the clock starts, so that every group but the last is full: no
     writer of these rows could group better. Without `reads` only what changes rows is sent.
@@ -209,7 +210,7 @@ def replay(
     waiting.put(None)
     done: list[Replayed] = []
     thread = threading.Thread(
-        target=_write_all, args=(target, waiting, pragmas, done), name="bare-writer"
+        target=_write_all, args=(target, waiting, pragmas, group, done), name="bare-writer"
     )
     thread.start()
     thread.join()
@@ -222,6 +223,7 @@ def _write_all(
     target: Path,
     waiting: queue.SimpleQueue[list[Statement] | None],
     pragmas: Mapping[str, Any],
+    group: int,
     done: list[Replayed],
 ) -> None:
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
@@ -231,7 +233,7 @@ def _write_all(
         more = True
         while more:
             connection.execute("BEGIN IMMEDIATE")
-            for _ in range(BATCH):
+            for _ in range(group):
                 statements = waiting.get()
                 if statements is None:
                     more = False

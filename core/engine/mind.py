@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from core.engine.ports import Capacity, Joint, ReplyRequest, Started, Tagger, Writer
 from core.errors import EngineBusy, EngineError, EngineFailed, EngineNotReady, PromptError
@@ -18,31 +18,15 @@ from core.message import ConversationKey, Tagging
 
 
 class Engine(Tagger, Writer, Protocol):
-    """A model that tags and writes."""
+    """A model that tags and writes.
+
+    It may also have `mending`: it broke down and is about to come back by itself, so that a reply
+    had better wait; and `writes`: False where it only tags and the phrase book writes.
+    """
 
     @property
     def ready(self) -> bool:
         """Whether it has been warmed up and lives."""
-        ...
-
-
-@runtime_checkable
-class Mending(Protocol):
-    """An engine that starts itself anew after it broke down."""
-
-    @property
-    def mending(self) -> bool:
-        """Whether it is about to come back, so that a reply had better wait."""
-        ...
-
-
-@runtime_checkable
-class Half(Protocol):
-    """An engine that may only tag: where it does not write, the phrase book does."""
-
-    @property
-    def writes(self) -> bool:
-        """Whether a model writes the replies."""
         ...
 
 
@@ -174,11 +158,11 @@ class Mind:
 
 
 def _mending(engine: object) -> bool:
-    return isinstance(engine, Mending) and engine.mending
+    return bool(getattr(engine, "mending", False))
 
 
 def _writes(engine: Engine) -> bool:
-    return not isinstance(engine, Half) or engine.writes
+    return bool(getattr(engine, "writes", True))
 
 
 async def _begin(engine: Engine, request: ReplyRequest) -> tuple[Tagging, Started | None]:
@@ -196,7 +180,7 @@ async def _begin(engine: Engine, request: ReplyRequest) -> tuple[Tagging, Starte
         except EngineBusy as busy:
             await asyncio.sleep(busy.seconds)
         except EngineFailed:
-            if asked_again or not isinstance(engine, Mending):
+            if asked_again or not hasattr(engine, "mending"):
                 raise
             asked_again = True
             while _mending(engine):  # noqa: ASYNC110 - it is mended in its own threads

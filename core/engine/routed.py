@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import TypeVar, cast
 
-from core.engine.mind import Engine, Mending
+from core.engine.mind import Engine
 from core.engine.ports import Capacity, Limits, ReplyRequest, Started, Tagger
 from core.errors import EngineBusy, EngineError, EngineNotReady, PromptError, SetupError
 from core.message import ConversationKey, Level, Tagging
@@ -78,7 +78,7 @@ class RoutedEngine:
     @property
     def mending(self) -> bool:
         """Whether a reply had better wait: nobody stands in for one that is about to come back."""
-        coming = (isinstance(one, Mending) and one.mending for one in self._engines)
+        coming = (getattr(one, "mending", False) for one in self._engines)
         return not self.ready and any(coming)
 
     @property

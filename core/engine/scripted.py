@@ -200,11 +200,14 @@ class ScriptedEngine:
         self, started: Started, limits: Limits, level: Level, until: float
     ) -> AsyncIterator[str]:
         script: _Script = started.state
-        request = replace(started.request, level=level)
+        request = started.request
+        if level != request.level:
+            request = replace(request, level=level)
         self.log.append(Asked(verb="speak", key=started.key, text=request.messages[-1]))
         said = 0
         try:
-            await self._unless(script, self._trouble("speak"))
+            if self._hangs or self._failures:
+                await self._unless(script, self._trouble("speak"))
             for piece in _PIECE.findall(self._words(request))[: limits.tokens]:
                 if self.pace:
                     await self._unless(script, self._sleep(self.pace))

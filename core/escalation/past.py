@@ -6,9 +6,10 @@ what the walk would have done.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from core import mood as moods
@@ -130,8 +131,9 @@ def _sketch(text: str) -> str:
     if len(letters) < 5:
         return ""
     data = letters.encode("utf-8", "surrogatepass")
-    grams = {data[i : i + 5] for i in range(len(data) - 4)}
-    return "".join(f"{h:04x}" for h in sorted({zlib.crc32(g) & 0xFFFF for g in grams})[:_SKETCH])
+    hashes = {zlib.crc32(data[i : i + 5]) & 0xFFFF for i in range(len(data) - 4)}
+    smallest = sorted(hashes)[:_SKETCH]
+    return struct.pack(f">{len(smallest)}H", *smallest).hex()
 
 
 def _alike(one: str, other: str) -> bool:
@@ -152,17 +154,19 @@ def unsaid(past: Past, at: float | None) -> Past:
     return replace(past, threat_times=kept, last_questions=())
 
 
+_FIELDS = tuple(one.name for one in fields(Past))
+
+
 def past_to_row(past: Past) -> dict[str, Any]:
     """Return the past as JSON-ready values."""
-    return asdict(past) | {"mood": moods.to_row(past.mood)}
+    return {name: getattr(past, name) for name in _FIELDS} | {"mood": moods.to_row(past.mood)}
 
 
 def past_from_row(row: Mapping[str, Any] | None) -> Past:
     """Read what `past_to_row` gave, also from JSON; None is a first message."""
     if not row:
         return Past()
-    names = Past.__dataclass_fields__
-    kept = {name: value for name, value in row.items() if name in names}
+    kept = {name: row[name] for name in _FIELDS if name in row}
     kept["mood"] = moods.from_row(kept.get("mood") or {})
     for name in ("threat_times", "last_questions"):
         kept[name] = tuple(kept.get(name) or ())

@@ -10,7 +10,7 @@ All numbers are starting values, to be calibrated on the operator's own verdicts
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.message import Scores
@@ -126,7 +126,16 @@ def decide(situation: Situation, policy: Policy) -> Decision:
 
 def trace_rows(decision: Decision) -> list[dict[str, Any]]:
     """Return the trace as JSON-ready dictionaries, in the order of RULES."""
-    return [asdict(result) for result in decision.trace]
+    return [
+        {
+            "rule": result.rule,
+            "value": result.value,
+            "threshold": result.threshold,
+            "fired": result.fired,
+            "note": result.note,
+        }
+        for result in decision.trace
+    ]
 
 
 def is_positive(scores: Scores) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import PromptError
@@ -17,16 +18,28 @@ from core.prompts.files import ReplyPrompt, Task, read_reply, read_task
 _log = logging.getLogger(__name__)
 _PACKAGED = Path(__file__).parent
 _REPLY = "reply"
+_LATELY = 1.0  # seconds
 
 _Stamp = tuple[str, int, int]  # path, mtime in ns, size
 
 
 class PromptBook:
-    """Every task, and how a reply is written. `tag` names the task that tags each message."""
+    """Every task, and how a reply is written. `tag` names the task that tags each message.
 
-    def __init__(self, folder: Path | None = None, tag: str = "sentiment") -> None:
+    `clock` tells seconds, for `lately`; without one that looks at the files every time too.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        tag: str = "sentiment",
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.tag = tag
         self._folder = folder
+        self._clock = clock
+        self._looked = 0.0  # by the clock, when the files were looked at
         self._lock = threading.Lock()
         self._stamps: dict[str, _Stamp] = {}
         self._good: dict[str, Task | ReplyPrompt] = {}
@@ -57,6 +70,15 @@ class PromptBook:
                 return found
             raise PromptError(self._wrong.get(_REPLY, "reply.toml is missing from the package"))
 
+    def lately(self) -> ReplyPrompt:
+        """Return how a reply is written, as its file stood within the last second.
+
+        For what is asked with every message and must not wait for the disk. Raises PromptError.
+        """
+        found = self._good.get(_REPLY)
+        fresh = self._clock is not None and 0.0 <= self._clock() - self._looked < _LATELY
+        return found if fresh and isinstance(found, ReplyPrompt) else self.reply()
+
     def names(self) -> tuple[str, ...]:
         """Return the names of every task that can be asked for."""
         with self._lock:
@@ -71,6 +93,8 @@ class PromptBook:
 
     def _look(self) -> None:
         """Read again whatever has changed; forget what is gone."""
+        if self._clock is not None:
+            self._looked = self._clock()
         files = {path.stem: path for path in sorted(_PACKAGED.glob("*.toml"))}
         packaged = dict(files)
         gone = self._folder is not None and not self._folder.is_dir()

@@ -7,7 +7,8 @@ costs one sync for many messages. If any operation of a batch fails, the batch i
 its operations run again one by one, so that a bad one never fails its neighbours. `read` runs on
 connections that cannot write.
 
-The operations stand beside this file: `intake`, `turns`, `desk`, `outbox`, `views`, `privacy`.
+The operations stand beside this file: `intake`, `bursts`, `turns`, `desk`, `outbox`, `views`,
+`privacy`. How one of them says a statement stands in `connection`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import asyncio
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+import sqlalchemy
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
 
 from core.errors import SetupError, StoreBusy, StoreError
+from core.store.connection import REFUSED, Connection
 from core.tables import metadata
 
 __all__ = [
@@ -74,8 +77,9 @@ def open_engine(url: str, *, write: bool) -> Engine:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
 
         @event.listens_for(engine, "begin")
-        def _on_begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        def _on_begin(connection: sqlalchemy.Connection) -> None:
+            driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+            driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
 
@@ -105,7 +109,8 @@ def run_batch(
     """Run operations in one transaction; on any error one by one. Returns (result, error)s."""
     if len(operations) > 1:
         try:
-            with engine.begin() as connection:
+            with engine.begin() as core:
+                connection = Connection(core)
                 return [(operation(connection), None) for operation in operations]
         except Exception as error:  # noqa: BLE001 - found again, and answered, one by one below
             if _locked(error):  # each would wait as long as all of them have just waited
@@ -113,8 +118,8 @@ def run_batch(
     outcomes: list[tuple[Any, BaseException | None]] = []
     for operation in operations:
         try:
-            with engine.begin() as connection:
-                result = operation(connection)
+            with engine.begin() as core:
+                result = operation(Connection(core))
         except Exception as error:  # noqa: BLE001 - handed to the caller whose operation it is
             outcomes.append((None, _translated(error)))
         else:
@@ -123,13 +128,18 @@ def run_batch(
 
 
 def _locked(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and "locked" in str(error.orig)
+    return isinstance(error, REFUSED) and "locked" in _words(error)
+
+
+def _words(error: BaseException) -> str:
+    """Return what the driver said, without what SQLAlchemy adds."""
+    return str(getattr(error, "orig", error))
 
 
 def _translated(error: Exception) -> Exception:
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, REFUSED):
         return error
-    words = str(error.orig)
+    words = _words(error)
     busy = ("locked", "full", "busy", "readonly", "read-only", "disk I/O")
     kind = StoreBusy if any(word in words for word in busy) else StoreError
     translated = kind(f"the database refused: {words}")
@@ -194,6 +204,37 @@ class WriterThread:
         return batch
 
 
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:  # noqa: ANN401
+    if future.done():  # the caller was cancelled; the commit stands
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+class _Answers:
+    """Brings answers from the writer's thread to one event loop, which it wakes once for many."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiting: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._woken = False
+
+    def add(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:  # noqa: ANN401
+        """Answer a caller, from another thread."""
+        self._waiting.append((future, result, error))
+        if not self._woken:
+            self._woken = True
+            with suppress(RuntimeError):  # the loop is closed: nobody waits for the answer
+                self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        self._woken = False  # first: what is added from now on wakes the loop again
+        while self._waiting:
+            _settle(*self._waiting.popleft())
+
+
 class Store:
     """The database of one running Heed."""
 
@@ -203,29 +244,26 @@ class Store:
         self._executor = executor(self._writing)
         self._inline = isinstance(self._executor, Inline)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="heed-reader")
+        self._waiting: _Answers | None = None
 
     async def write(self, operation: Operation[T]) -> T:
         """Run an operation in a durable transaction. Raises StoreError, or what it raised."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
-        def settle(result: Any, error: BaseException | None) -> None:  # noqa: ANN401
-            if future.done():  # the caller was cancelled; the commit stands
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
         def answer(result: Any, error: Any) -> None:  # noqa: ANN401
             if self._inline:
-                settle(result, error)
+                _settle(future, result, error)
             else:
-                with suppress(RuntimeError):  # the loop is closed: nobody waits for the answer
-                    loop.call_soon_threadsafe(settle, result, error)
+                self._answers(loop).add(future, result, error)
 
         self._executor.submit(operation, answer)
         return await future
+
+    def _answers(self, loop: asyncio.AbstractEventLoop) -> _Answers:
+        if self._waiting is None or self._waiting.loop is not loop:
+            self._waiting = _Answers(loop)
+        return self._waiting
 
     async def read(self, operation: Operation[T]) -> T:
         """Run an operation on a connection that cannot write."""
@@ -237,9 +275,9 @@ class Store:
 
     def _read(self, operation: Operation[T]) -> T:
         try:
-            with self._reading.begin() as connection:
-                return operation(connection)
-        except DBAPIError as error:
+            with self._reading.begin() as core:
+                return operation(Connection(core))
+        except REFUSED as error:
             raise _translated(error) from error
 
     def write_now(self, operation: Operation[T]) -> T:
@@ -283,17 +321,17 @@ def create_tables(url: str) -> None:
 
 
 @contextmanager
-def transaction(url: str, *, write: bool) -> Iterator[Connection]:
+def transaction(url: str, *, write: bool) -> Iterator[sqlalchemy.Connection]:
     """Open one transaction on a file that may be no database of ours. Raises SetupError."""
     engine = open_engine(url, write=write)
     try:
-        with engine.begin() as connection:
-            yield connection
-    except DBAPIError as error:
+        with engine.begin() as core:
+            yield core
+    except REFUSED as error:
         way_out = "put a backup in its place, or set HEED_DATABASE__URL to another file"
         if _locked(error):
             way_out = "another program is writing, try again in a moment"
-        raise SetupError(f"The database cannot be used ({error.orig}): {way_out}.") from error
+        raise SetupError(f"The database cannot be used ({_words(error)}): {way_out}.") from error
     finally:
         engine.dispose()
 
@@ -307,7 +345,7 @@ def integrity(url: str) -> str:
         with engine.begin() as connection:
             complaints = connection.execute(text("PRAGMA integrity_check")).scalars().all()
             return "; ".join(str(complaint) for complaint in complaints[:3])
-    except DBAPIError as error:
-        return str(error.orig)
+    except REFUSED as error:
+        return _words(error)
     finally:
         engine.dispose()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from core.message import ConversationKey
+from core.store.connection import Connection
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id
 from core.tables import conversation, history

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import insert, literal_column, select, update
 
 from core.errors import DeskError, NeedsConfirm, StaleCard
 from core.message import Button, ConversationKey, Owner, Place
+from core.store.connection import Connection
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, key_of
 from core.store.streams import silence
@@ -77,10 +78,13 @@ class Desk:
     withdrawn: Callable[[str], str]  # language -> the text that replaces a cut-off reply
 
 
+IS_UNRESOLVED = case.c.state != literal_column("'resolved'")  # spelled out as in the index
+
+
 def unresolved(connection: Connection, conversation_id: int) -> Any | None:  # noqa: ANN401
     """Return the conversation's unresolved case row, or None."""
     return connection.execute(
-        select(case).where(case.c.conversation_id == conversation_id, case.c.state != "resolved")
+        select(case).where(case.c.conversation_id == conversation_id, IS_UNRESOLVED)
     ).first()
 
 

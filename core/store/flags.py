@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from core.store import desk
+from core.store.connection import Connection
 from core.store.outbox import End, end
 from core.tables import conversation, outbox
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from core.message import Arrival, ConversationKey, Message
-from core.store.rows import insert_once, message_to_row
+from core.store.connection import Connection, Ready
+from core.store.rows import fields, insert_once, message_to_row
 from core.tables import conversation, cursor, inbox, poison
 
 _LARGEST = 2**63 - 1  # what a column can hold
 _TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # set text the other way
+
+
+_FIND = Ready(
+    select(conversation.c.id, conversation.c.forgotten).where(
+        *(
+            conversation.c[name] == bindparam(name)
+            for name in ("platform", "bot", "chat", "thread", "user")
+        )
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +64,9 @@ def _take_one(connection: Connection, arrival: Arrival, urgent: str, now: float)
                 )
             )
         return Taken(inbox_id=None, conversation_id=None)
-    owner = conversation_id(connection, message, now)
     key = message.key
+    found = _find(connection, key)
+    owner = _make(connection, message, now) if found is None else int(found.id)
     row = insert_once(
         connection,
         inbox,
@@ -73,7 +86,7 @@ def _take_one(connection: Connection, arrival: Arrival, urgent: str, now: float)
             "touched_at": now,
         },
     )
-    if row is not None:
+    if row is not None and found is not None and found.forgotten:
         _welcome(connection, owner)
     return Taken(inbox_id=row, conversation_id=owner, urgent=urgent)
 
@@ -81,18 +94,13 @@ def _take_one(connection: Connection, arrival: Arrival, urgent: str, now: float)
 def _welcome(connection: Connection, conversation_id: int) -> None:
     """Somebody forgotten writes anew before their emptied row has gone: it stays, as a new one."""
     connection.execute(
-        update(conversation)
-        .where(conversation.c.id == conversation_id, conversation.c.forgotten)
-        .values(forgotten=False)
+        update(conversation).where(conversation.c.id == conversation_id).values(forgotten=False)
     )
 
 
-def conversation_id(connection: Connection, message: Message, now: float) -> int:
-    """Return the conversation of a message, made now if it is new."""
+def _make(connection: Connection, message: Message, now: float) -> int:
+    """Make the conversation of a message that is the first of it."""
     key, author = message.key, message.author
-    found = connection.execute(select(conversation.c.id).where(_is(key))).scalar()
-    if found is not None:
-        return int(found)
     made = insert_once(
         connection,
         conversation,
@@ -110,24 +118,18 @@ def conversation_id(connection: Connection, message: Message, now: float) -> int
         },
     )
     if made is None:  # another process made it between the two statements
-        made = connection.execute(select(conversation.c.id).where(_is(key))).scalar_one()
+        made = connection.execute(_FIND, fields(key)).one().id
     return int(made)
 
 
-def _is(key: ConversationKey):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return (
-        (conversation.c.platform == key.platform)
-        & (conversation.c.bot == key.bot)
-        & (conversation.c.chat == key.chat)
-        & (conversation.c.thread == key.thread)
-        & (conversation.c.user == key.user)
-    )
+def _find(connection: Connection, key: ConversationKey) -> Any | None:  # noqa: ANN401 - a row
+    return connection.execute(_FIND, fields(key)).first()
 
 
 def find(connection: Connection, key: ConversationKey) -> int | None:
     """Return the id of a conversation, or None when nobody spoke there yet."""
-    found: int | None = connection.execute(select(conversation.c.id).where(_is(key))).scalar()
-    return found
+    found = _find(connection, key)
+    return None if found is None else int(found.id)
 
 
 def set_cursor(connection: Connection, name: str, value: str) -> None:
@@ -171,7 +173,7 @@ def tidy(arrival: Arrival) -> Arrival:
             raw=_plain(arrival.raw),
             error=_plain(arrival.error),
         )
-    key = ConversationKey(**{name: _plain(value) for name, value in asdict(message.key).items()})
+    key = ConversationKey(**{name: _plain(value) for name, value in fields(message.key).items()})
     author = replace(
         message.author,
         name=_one_line(message.author.name)[:200],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
 from core.message import Message, Scores
+from core.store.connection import Connection
 from core.store.rows import scores_to_row
 from core.store.turns import Start
 from core.tables import conversation, history

@@ -7,20 +7,53 @@ the transaction that claims it: never after a human has taken over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, case, literal_column, select, update
 
 from core.message import Arrival, Author, Button, Message, Place, Post, PostKind, Receipt
+from core.store.connection import Connection, Ready
 from core.store.intake import take_in
 from core.store.rows import insert_once, key_of, new_nonce, place_of
 from core.tables import conversation, history, outbox, pair, staff_thread
 
 Lane = tuple[Literal["person", "staff"], int]  # conversation id, or staff thread id
 OPEN = ("streaming", "queued", "sending")
+# Spelled out as in the partial index: with bound values SQLite would read every post ever sent.
+IS_OPEN = outbox.c.state.in_([literal_column(f"'{state}'") for state in OPEN])
 ERASED = "erased while it was being sent"
+_IT: BindParameter[int] = bindparam("it")  # a row's id
+_OF: BindParameter[int] = bindparam("of")  # a lane's
+_MARK = Ready(update(outbox).where(outbox.c.id == _IT))
+_WITH_PERSON = select(
+    outbox,
+    *(conversation.c[name] for name in ("platform", "bot", "chat", "thread")),
+    *(conversation.c[name] for name in ("private", "owner", "unreachable")),
+).join(conversation, conversation.c.id == outbox.c.conversation_id)
+_LANE: Mapping[str, tuple[ColumnElement[bool], ...]] = {
+    "person": (outbox.c.conversation_id == _OF, outbox.c.staff_thread_id.is_(None), IS_OPEN),
+    "staff": (outbox.c.staff_thread_id == _OF, IS_OPEN),
+}
+_NEXT = {
+    which: Ready(_WITH_PERSON.where(*lane).order_by(outbox.c.id).limit(1))
+    for which, lane in _LANE.items()
+}
+_MORE = {which: Ready(select(outbox.c.id).where(*lane).limit(1)) for which, lane in _LANE.items()}
+_SENT = Ready(
+    update(outbox)
+    .where(outbox.c.id == _IT)
+    .values(
+        # Words that staff must no longer see went out while they were erased: edited once more.
+        state=case((outbox.c.error == ERASED, "queued"), else_="sent"),
+        error="",
+    )
+    .returning(
+        *(outbox.c[name] for name in ("conversation_id", "staff_thread_id", "history_id", "kind"))
+    )
+)
+_ARRIVED = Ready(update(history).where(history.c.id == _IT, history.c.message_id == ""))
 End = Literal["uncertain", "failed", "held"]  # may have arrived; never will; kept back
 
 
@@ -39,6 +72,14 @@ class Outgoing:
     staff_thread_id: int | None = None
     history_id: int | None = None
     message_id: str = ""  # set: that message is edited
+
+
+class Target(NamedTuple):
+    """Where a row goes: the place, the message to edit, the message it answers; "" for none."""
+
+    place: Place
+    message_id: str
+    reply_to: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,85 +129,61 @@ def _lane(conversation_id: int, staff_thread_id: int | None) -> Lane:
 def claim(connection: Connection, lane: Lane, now: float) -> Claim | float | None:
     """Claim the lane's next row: a Claim, seconds to wait, or None when nothing is to be done."""
     which, owner_id = lane
-    column = outbox.c.conversation_id if which == "person" else outbox.c.staff_thread_id
-    query = select(outbox).where(column == owner_id, outbox.c.state.in_(OPEN))
-    if which == "person":
-        query = query.where(outbox.c.staff_thread_id.is_(None))
-    for row in connection.execute(query.order_by(outbox.c.id)).all():
+    while (row := connection.execute(_NEXT[which], {"of": owner_id}).first()) is not None:
         if row.state != "queued":
             return None  # being written or being sent: what comes after waits for it
-        verdict = _may_leave(connection, row)
+        verdict = _may_leave(row)
         if verdict != "queued":
             mark(connection, row.id, now, state=verdict)
             continue
         if row.retry_at > now:
             return float(row.retry_at - now)
-        return _claimed(connection, row, lane, now)
+        target = _target(connection, row)
+        if row.kind == "edit" and not target.message_id:
+            mark(connection, row.id, now, state="withdrawn", error="nothing to edit")
+            continue
+        first = row.first_try_at if row.first_try_at is not None else now
+        mark(connection, row.id, now, state="sending", tries=row.tries + 1, first_try_at=first)
+        return Claim(lane=lane, post=_post(row, target, now))
     return None
 
 
-def _may_leave(connection: Connection, row: Any) -> str:  # noqa: ANN401 - an outbox row
+def _may_leave(row: Any) -> str:  # noqa: ANN401 - a row and its person
     """Decide by the facts of this very transaction whether a row may go: its next state."""
-    person = connection.execute(
-        select(conversation.c.owner, conversation.c.unreachable).where(
-            conversation.c.id == row.conversation_id
-        )
-    ).one()
-    if row.bot_text and person.owner != "bot":
+    if row.bot_text and row.owner != "bot":
         return "withdrawn"
-    if row.staff_thread_id is None and person.unreachable:
+    if row.staff_thread_id is None and row.unreachable:
         return "held"
     return "queued"
 
 
-def _claimed(
-    connection: Connection,
-    row: Any,  # noqa: ANN401 - an outbox row
-    lane: Lane,
-    now: float,
-) -> Claim | float | None:
-    if row.kind == "edit" and not _target(connection, row)[1]:
-        mark(connection, row.id, now, state="withdrawn", error="nothing to edit")
-        return claim(connection, lane, now)
-    first = row.first_try_at if row.first_try_at is not None else now
-    mark(connection, row.id, now, state="sending", tries=row.tries + 1, first_try_at=first)
-    return Claim(lane=lane, post=_post(connection, row, now))
-
-
-def _post(connection: Connection, row: Any, now: float) -> Post:  # noqa: ANN401 - an outbox row
-    place, message_id, reply_to = _target(connection, row)
-    private = connection.execute(
-        select(conversation.c.private).where(conversation.c.id == row.conversation_id)
-    ).scalar_one()
+def _post(row: Any, target: Target, now: float) -> Post:  # noqa: ANN401 - a row and its person
     first = row.first_try_at if row.first_try_at is not None else now
     return Post(
         id=row.id,
         kind=row.kind,
-        place=place,
+        place=target.place,
         text=row.text,
         nonce=row.nonce,
         part=row.part,
-        reply_to=reply_to or None,
+        reply_to=target.reply_to or None,
         buttons=tuple(Button(label=label, data=data) for label, data in row.buttons or ()),
-        message_id=message_id or None,
-        private=bool(private) and row.staff_thread_id is None,
+        message_id=target.message_id or None,
+        private=bool(row.private) and row.staff_thread_id is None,
         age=now - first,
     )
 
 
-def _target(connection: Connection, row: Any) -> tuple[Place, str, str]:  # noqa: ANN401
+def _target(connection: Connection, row: Any) -> Target:  # noqa: ANN401 - a row and its person
     if row.staff_thread_id is None:
-        person = connection.execute(
-            select(conversation).where(conversation.c.id == row.conversation_id)
-        ).one()
-        return place_of(person), row.message_id, row.reply_to
+        return Target(place_of(row), row.message_id, row.reply_to)
     thread = connection.execute(
         select(staff_thread).where(staff_thread.c.id == row.staff_thread_id)
     ).one()
     # Without a thread of its own a case lives in the desk's chat as replies to its card.
     anchor = thread.card_message_id if thread.status == "fallback" else ""
     card = thread.card_message_id if row.kind == "edit" else ""
-    return place_of(thread), row.message_id or card, row.reply_to or anchor
+    return Target(place_of(thread), row.message_id or card, row.reply_to or anchor)
 
 
 def remember(connection: Connection, row_id: int, message_id: str, now: float) -> None:
@@ -174,22 +191,19 @@ def remember(connection: Connection, row_id: int, message_id: str, now: float) -
     mark(connection, row_id, now, message_id=message_id)
 
 
-def sent(connection: Connection, row_id: int, receipt: Receipt, now: float) -> None:
-    """Commit that a post arrived, and whatever hangs on its id."""
-    row = connection.execute(select(outbox).where(outbox.c.id == row_id)).first()
+def sent(connection: Connection, row_id: int, receipt: Receipt, now: float) -> bool:
+    """Commit that a post arrived, and whatever hangs on its id; say if its lane has more."""
+    arrived = {"it": row_id, "message_id": receipt.message_id, "touched_at": now}
+    row = connection.execute(_SENT, arrived).first()
     if row is None:  # the person was erased meanwhile
-        return
-    # Words that staff must no longer see went out while they were erased: edited once more.
-    state = "queued" if row.error == ERASED else "sent"
-    mark(connection, row_id, now, state=state, message_id=receipt.message_id, error="")
+        return True
     if row.staff_thread_id is not None:
         _sent_to_staff(connection, row, receipt)
     elif row.history_id is not None:
-        connection.execute(
-            update(history)
-            .where(history.c.id == row.history_id, history.c.message_id == "")
-            .values(message_id=receipt.message_id)
-        )
+        line = {"it": row.history_id, "message_id": receipt.message_id}
+        connection.execute(_ARRIVED, line)
+    which, owner_id = _lane(row.conversation_id, row.staff_thread_id)
+    return connection.execute(_MORE[which], {"of": owner_id}).first() is not None
 
 
 def _sent_to_staff(connection: Connection, row: Any, receipt: Receipt) -> None:  # noqa: ANN401
@@ -306,7 +320,7 @@ def unreachable(connection: Connection, row_id: int, now: float) -> int | None:
         .where(
             outbox.c.conversation_id == row.conversation_id,
             outbox.c.staff_thread_id.is_(None),
-            outbox.c.state.in_(OPEN),
+            IS_OPEN,
         )
         .values(state="held", touched_at=now, error="unreachable")
     )
@@ -344,19 +358,20 @@ def _gone(connection: Connection, row: Any, now: float) -> None:  # noqa: ANN401
 
 def mark(connection: Connection, row_id: int, now: float, **values: Any) -> None:  # noqa: ANN401
     """Write columns of one row."""
-    connection.execute(update(outbox).where(outbox.c.id == row_id).values(touched_at=now, **values))
+    connection.execute(_MARK, {"it": row_id, "touched_at": now, **values})
 
 
 def in_doubt(connection: Connection, now: float, quiet: float = 0.0) -> list[Claim]:
     """Return every row left in `sending` and untouched for `quiet` seconds: each is ambiguous."""
     rows = connection.execute(
-        select(outbox)
-        .where(outbox.c.state == "sending", outbox.c.touched_at <= now - quiet)
-        .order_by(outbox.c.id)
+        _WITH_PERSON.where(
+            IS_OPEN, outbox.c.state == "sending", outbox.c.touched_at <= now - quiet
+        ).order_by(outbox.c.id)
     ).all()
     return [
         Claim(
-            post=_post(connection, row, now), lane=_lane(row.conversation_id, row.staff_thread_id)
+            post=_post(row, _target(connection, row), now),
+            lane=_lane(row.conversation_id, row.staff_thread_id),
         )
         for row in rows
     ]
@@ -367,6 +382,7 @@ def open_lanes(connection: Connection, now: float, quiet: float = 0.0) -> list[L
     rows = connection.execute(
         select(outbox.c.conversation_id, outbox.c.staff_thread_id)
         .where(
+            IS_OPEN,
             outbox.c.state == "queued",
             outbox.c.retry_at <= now,
             outbox.c.touched_at <= now - quiet,

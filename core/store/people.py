@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import delete, select
 
+from core.store.connection import Connection
 from core.store.rows import insert_once
 from core.tables import conversation, staff
 

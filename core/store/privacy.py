@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, delete, func, not_, null, select, update
+from sqlalchemy import Text, cast, delete, func, not_, null, select, update
 
+from core.store.connection import Connection
 from core.store.outbox import ERASED, Lane, Outgoing, enqueue
 from core.store.rows import insert_id
 from core.tables import (

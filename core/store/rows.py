@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.message import Attachment, Author, ConversationKey, Message, Place, Scores
+from core.store.connection import Connection, Ready
 
 
 def message_to_row(message: Message) -> dict[str, Any]:
     """Return a message as JSON-ready data."""
-    return asdict(message)
+    return {
+        **fields(message),
+        "key": fields(message.key),
+        "author": fields(message.author),
+        "attachments": [fields(item) for item in message.attachments],
+    }
 
 
 def message_from_row(row: Mapping[str, Any]) -> Message:
@@ -32,7 +38,12 @@ def message_from_row(row: Mapping[str, Any]) -> Message:
 
 def scores_to_row(scores: Scores | None) -> dict[str, Any] | None:
     """Return scores as JSON-ready data."""
-    return None if scores is None else {**asdict(scores), "probs": dict(scores.probs)}
+    return None if scores is None else {**fields(scores), "probs": dict(scores.probs)}
+
+
+def fields(value: Any) -> dict[str, Any]:  # noqa: ANN401 - a frozen value of core.message
+    """Return a value's fields as they are; dataclasses.asdict copies them, for ten times this."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def key_of(row: Any) -> ConversationKey:  # noqa: ANN401 - a conversation row
@@ -51,16 +62,24 @@ def insert_once(
     connection: Connection, table: Table, values: Mapping[str, Any], *, key: str = "id"
 ) -> int | None:
     """Insert a row unless its unique key is there; return its `key`, or None for a repeat."""
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = make(table).values(**values).on_conflict_do_nothing().returning(table.c[key])
-    result: int | None = connection.execute(statement).scalar()
+    statement = _insert(table, key, connection.dialect.name, once=True)
+    result: int | None = connection.execute(statement, values).scalar()
     return result
 
 
 def insert_id(connection: Connection, table: Table, **values: Any) -> int:  # noqa: ANN401
     """Insert a row and return its id."""
-    statement = table.insert().values(**values).returning(table.c.id)
-    return int(connection.execute(statement).scalar_one())
+    statement = _insert(table, "id", connection.dialect.name, once=False)
+    return int(connection.execute(statement, values).scalar_one())
+
+
+@cache
+def _insert(table: Table, key: str, dialect: str, *, once: bool) -> Ready:
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = make(table)
+    if once:
+        statement = statement.on_conflict_do_nothing()
+    return Ready(statement.returning(table.c[key]))
 
 
 def new_nonce() -> str:

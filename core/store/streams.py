@@ -8,11 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import BindParameter, bindparam, delete, select, update
 
+from core.store.connection import Connection, Ready
 from core.store.outbox import Outgoing, mark
 from core.store.rows import insert_once, new_nonce
 from core.tables import conversation, outbox
+
+_OF: BindParameter[int] = bindparam("of")  # the inbox row that is answered
+_ANSWERS = (outbox.c.cause_kind == "inbox", outbox.c.cause_id == _OF)
+_STREAMS = outbox.c.state == "streaming"
+_UNMOVED = Ready(
+    select(conversation.c.id).where(
+        conversation.c.id == bindparam("person"),
+        conversation.c.owner == bindparam("owner"),
+        conversation.c.version == bindparam("version"),
+    )
+)
+_CLOSE = Ready(
+    update(outbox).where(
+        *_ANSWERS,
+        outbox.c.kind == bindparam("of_kind"),
+        outbox.c.part == bindparam("of_part"),
+        _STREAMS,
+    )
+)
+_DROP = Ready(update(outbox).where(*_ANSWERS, _STREAMS))
 
 
 def silence(connection: Connection, conversation_id: int, now: float) -> list[int]:
@@ -37,30 +58,25 @@ def open_stream(
     now: float,
 ) -> int | None:
     """Open the reply's row before its first word shows; None: owner or version have moved."""
-    person = connection.execute(
-        select(conversation.c.owner, conversation.c.version).where(
-            conversation.c.id == conversation_id
-        )
-    ).first()
-    if person is None or (person.owner, person.version) != standing:
+    owner, version = standing
+    unmoved = {"person": conversation_id, "owner": owner, "version": version}
+    if connection.execute(_UNMOVED, unmoved).first() is None:
         return None
-    _clear(connection, inbox_id)
-    made = insert_once(
-        connection,
-        outbox,
-        {
-            "conversation_id": conversation_id,
-            "cause_kind": "inbox",
-            "cause_id": inbox_id,
-            "kind": "reply",
-            "part": 0,
-            "bot_text": True,
-            "state": "streaming",
-            "nonce": new_nonce(),
-            "queued_at": now,
-            "touched_at": now,
-        },
-    )
+    row = {
+        "conversation_id": conversation_id,
+        "cause_kind": "inbox",
+        "cause_id": inbox_id,
+        "kind": "reply",
+        "part": 0,
+        "bot_text": True,
+        "state": "streaming",
+        "nonce": new_nonce(),
+        "queued_at": now,
+        "touched_at": now,
+    }
+    made = insert_once(connection, outbox, row)
+    if made is None and _clear(connection, inbox_id):
+        made = insert_once(connection, outbox, row)
     if made is None:  # a run before a crash opened it: the same row, the same message
         made = connection.execute(
             select(outbox.c.id).where(
@@ -74,9 +90,9 @@ def open_stream(
     return made
 
 
-def _clear(connection: Connection, inbox_id: int) -> None:
+def _clear(connection: Connection, inbox_id: int) -> bool:
     """Make way for a reply: its message is still unanswered, so an earlier try said nothing."""
-    connection.execute(
+    gone = connection.execute(
         delete(outbox).where(
             outbox.c.cause_kind == "inbox",
             outbox.c.cause_id == inbox_id,
@@ -84,47 +100,34 @@ def _clear(connection: Connection, inbox_id: int) -> None:
             outbox.c.state.in_(("withdrawn", "held")),
         )
     )
+    return bool(gone.rowcount)
 
 
 def close_stream(
     connection: Connection, inbox_id: int, posts: Sequence[Outgoing], now: float
 ) -> list[Outgoing]:
     """Put the final text on a streaming row; return the posts that still need rows."""
-    _clear(connection, inbox_id)
-    rest = []
-    for post in posts:
-        found = connection.execute(
-            update(outbox)
-            .where(
-                outbox.c.cause_kind == "inbox",
-                outbox.c.cause_id == inbox_id,
-                outbox.c.kind == post.kind,
-                outbox.c.part == post.part,
-                outbox.c.state == "streaming",
-            )
-            .values(
-                state="queued",
-                text=post.text,
-                buttons=[[b.label, b.data] for b in post.buttons],
-                reply_to=post.reply_to,
-                history_id=post.history_id,
-                touched_at=now,
-            )
-        )
-        if not found.rowcount:
-            rest.append(post)
+    rest = [post for post in posts if not _closed(connection, inbox_id, post, now)]
+    if rest:
+        _clear(connection, inbox_id)
     return rest
 
 
-def drop_streams(connection: Connection, inbox_ids: Sequence[int], now: float) -> bool:
-    """Withdraw streaming rows of a turn that ends without a reply; True if one was open."""
-    changed = connection.execute(
-        update(outbox)
-        .where(
-            outbox.c.cause_kind == "inbox",
-            outbox.c.cause_id.in_(inbox_ids),
-            outbox.c.state == "streaming",
-        )
-        .values(state="withdrawn", touched_at=now)
-    )
-    return bool(changed.rowcount)
+def _closed(connection: Connection, inbox_id: int, post: Outgoing, now: float) -> bool:
+    values = {
+        "state": "queued",
+        "text": post.text,
+        "buttons": [[b.label, b.data] for b in post.buttons],
+        "reply_to": post.reply_to,
+        "history_id": post.history_id,
+        "touched_at": now,
+    }
+    row = {"of": inbox_id, "of_kind": post.kind, "of_part": post.part}
+    return bool(connection.execute(_CLOSE, {**row, **values}).rowcount)
+
+
+def drop_streams(connection: Connection, inbox_ids: Sequence[int], now: float) -> None:
+    """Withdraw streaming rows of a turn that ends without a reply."""
+    for inbox_id in inbox_ids:
+        withdrawn = {"of": inbox_id, "state": "withdrawn", "touched_at": now}
+        connection.execute(_DROP, withdrawn)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from core.message import Button, Place, PostKind
+from core.store.connection import Connection
 from core.store.outbox import Outgoing
 from core.tables import case, pair, staff_thread
 

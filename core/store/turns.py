@@ -1,9 +1,9 @@
 """One turn: read once, written once.
 
-`begin` reads everything a turn needs in one transaction and counts the try. The model then runs
-outside every transaction. `finish` writes everything the turn decided in ONE transaction, and only
-if owner and version are still what they were at `begin`: else nothing is written and the turn is
-thrown away.
+`begin` (in `bursts`) reads everything a turn needs in one transaction and counts the try. The model
+then runs outside every transaction. `finish` writes everything the turn decided in ONE transaction,
+and only if owner and version are still what they were at `begin`: else nothing is written and the
+turn is thrown away.
 """
 
 from __future__ import annotations
@@ -12,60 +12,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import bindparam, select, update
 
-from core.message import ConversationKey, Message, Owner, Said, Scores
+from core.message import Message, Owner, Scores
 from core.store import desk as cases, threads
 from core.store.aside import say_aside
+from core.store.bursts import IT, OF, ROW, TRIES, WAITING, Row, Start, begin
+from core.store.connection import Connection, Ready
 from core.store.outbox import Lane, Outgoing, enqueue
-from core.store.rows import insert_id, insert_once, key_of, message_from_row, scores_to_row
+from core.store.rows import insert_id, insert_once, scores_to_row
 from core.store.streams import close_stream, drop_streams
-from core.tables import case, conversation, decision, history, inbox
+from core.tables import conversation, decision, history, inbox
 
-TRIES = 5  # after so many a message is set aside and its conversation goes on
-ALONE = 3  # and after so many it is tried alone, so that it takes no neighbour with it
-HISTORY = 60  # lines a turn reads at most; the engine trims further, by tokens
+__all__ = [
+    "TRIES",
+    "Answer",
+    "Finished",
+    "Heard",
+    "Plan",
+    "Row",
+    "Start",
+    "begin",
+    "done",
+    "finish",
+    "set_aside",
+]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One unfinished inbox row."""
-
-    id: int
-    message: Message
-    urgent: str
-    tries: int
-    received_at: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Start:
-    """What a turn knows when it begins."""
-
-    conversation_id: int
-    key: ConversationKey
-    name: str
-    lang: str
-    private: bool
-    owner: Owner
-    version: int
-    past: Mapping[str, Any] | None
-    rows: tuple[Row, ...]  # the burst: said messages, or one row of another kind
-    history: tuple[Said, ...]
-    case_id: int | None  # the unresolved case
-    case_state: str
-    resolved_case: int | None  # one that may still be reopened
-    resolved_at: float
-
-    @property
-    def standing(self) -> tuple[Owner, int]:
-        """Who speaks, at which version: compared again before anything is written."""
-        return (self.owner, self.version)
-
-    @property
-    def addressed(self) -> bool:
-        """Whether any of it was said to the bot; the rest, of a watched group, is only heard."""
-        return any(row.message.addressed for row in self.rows)
+_WAITS = Ready(select(inbox.c.id).where(inbox.c.id == IT, WAITING))
+_UNMOVED = Ready(
+    update(conversation).where(
+        conversation.c.id == OF,
+        conversation.c.owner == bindparam("owner_was"),
+        conversation.c.version == bindparam("version_was"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,101 +103,16 @@ class Finished:
     lines: Mapping[int, int]  # inbox id -> history id
 
 
-def begin(connection: Connection, conversation_id: int, now: float) -> Start | None:
-    """Read the oldest unfinished burst of a conversation and count the try; None: nothing left."""
-    found = connection.execute(
-        select(inbox)
-        .where(inbox.c.conversation_id == conversation_id, inbox.c.state == "waiting")
-        .order_by(inbox.c.sequence, inbox.c.id)
-    ).all()
-    if not found:
-        return None
-    burst = [found[0]]
-    if found[0].kind == "said" and found[0].tries < ALONE:
-        for row in found[1:]:
-            if row.kind != "said":
-                break
-            burst.append(row)
-    ids = [row.id for row in burst]
-    connection.execute(
-        update(inbox).where(inbox.c.id.in_(ids)).values(tries=inbox.c.tries + 1, touched_at=now)
-    )
-    return _start(connection, conversation_id, burst, now)
-
-
-def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], now: float) -> Start:
-    person = connection.execute(
-        select(conversation).where(conversation.c.id == conversation_id)
-    ).one()
-    open_case = cases.unresolved(connection, conversation_id)
-    last = connection.execute(
-        select(case.c.id, case.c.reopen_until, case.c.resolved_at)
-        .where(case.c.conversation_id == conversation_id, case.c.state == "resolved")
-        .order_by(case.c.id.desc())
-    ).first()
-    reopens = last is not None and open_case is None and (last.reopen_until or 0.0) > now
-    return Start(
-        conversation_id=conversation_id,
-        key=key_of(person),
-        name=person.name,
-        lang=person.lang,
-        private=bool(person.private),
-        owner=person.owner,
-        version=person.version,
-        past=person.past,
-        rows=tuple(
-            Row(
-                id=r.id,
-                message=message_from_row(r.message),
-                urgent=r.urgent,
-                tries=r.tries + 1,
-                received_at=r.received_at,
-            )
-            for r in burst
-        ),
-        history=_history(connection, conversation_id, person.history_since),
-        case_id=None if open_case is None else int(open_case.id),
-        case_state="" if open_case is None else open_case.state,
-        resolved_case=int(last.id) if last is not None and reopens else None,
-        resolved_at=float(last.resolved_at or 0.0) if last is not None else 0.0,
-    )
-
-
-def _history(connection: Connection, conversation_id: int, since: float) -> tuple[Said, ...]:
-    lines = connection.execute(
-        select(history)
-        .where(
-            history.c.conversation_id == conversation_id,
-            history.c.role != "note",
-            history.c.at >= since,
-            history.c.deleted.is_(False),
-        )
-        .order_by(history.c.id.desc())
-        .limit(HISTORY)
-    ).all()
-    return tuple(
-        Said(role=line.role, text=line.text, at=line.at, name=line.name) for line in reversed(lines)
-    )
-
-
 def finish(
     connection: Connection, start: Start, plan: Plan, desk: cases.Desk, now: float
 ) -> Finished | None:
     """Write a whole turn, or nothing and None when somebody else moved the conversation."""
     ids = [heard.row.id for heard in plan.heard]
-    person = connection.execute(
-        select(conversation.c.owner, conversation.c.version).where(
-            conversation.c.id == start.conversation_id
-        )
-    ).first()
-    waiting = connection.execute(
-        select(inbox.c.id).where(inbox.c.id.in_(ids), inbox.c.state == "waiting")
-    ).all()
-    standing = None if person is None else (person.owner, person.version)
-    if standing != start.standing or len(waiting) != len(ids):
+    if not all(connection.execute(_WAITS, {"it": row_id}).first() for row_id in ids):
+        return None
+    if not _person(connection, start, plan, now):
         return None
     lines = {heard.row.id: _line(connection, start, heard, now) for heard in plan.heard}
-    _person(connection, start, plan, now)
     lanes: list[Lane] = []
     case_id = start.case_id
     for heard in plan.heard:
@@ -237,17 +132,10 @@ def finish(
         lanes.append(("person", start.conversation_id))
     if plan.aside:
         lanes += say_aside(connection, start.key, ids[-1], plan.aside, now)
-    connection.execute(
-        update(inbox)
-        .where(inbox.c.id.in_(ids))
-        .values(state="done", raw="", touched_at=now, answered_by=ids[-1])
-    )
-    owner = connection.execute(
-        select(conversation.c.owner).where(conversation.c.id == start.conversation_id)
-    ).scalar_one()
+    _close(connection, ids, now, answered_by=ids[-1])
     return Finished(
         lanes=tuple(dict.fromkeys(lanes)),
-        owner=owner,
+        owner=start.owner if changed is None else _owner(connection, start.conversation_id),
         case_id=case_id,
         answer_id=answer_id,
         lines=lines,
@@ -276,7 +164,8 @@ def _of_attachments(message: Message) -> str:
     return " ".join(f"[{item.kind}]" for item in message.attachments)
 
 
-def _person(connection: Connection, start: Start, plan: Plan, now: float) -> None:
+def _person(connection: Connection, start: Start, plan: Plan, now: float) -> bool:
+    """Write what is known of the person; False: owner or version have moved, nothing written."""
     values: dict[str, Any] = {"touched_at": now, "unreachable": False}  # whoever writes is there
     if plan.past is not None:
         values |= {"past": dict(plan.past), "mood": plan.mood, "level": plan.level}
@@ -287,9 +176,15 @@ def _person(connection: Connection, start: Start, plan: Plan, now: float) -> Non
     name = plan.heard[-1].row.message.author.name
     if name:
         values["name"] = name
-    connection.execute(
-        update(conversation).where(conversation.c.id == start.conversation_id).values(**values)
-    )
+    was = {"owner_was": start.owner, "version_was": start.version}
+    written = connection.execute(_UNMOVED, {"of": start.conversation_id, **was, **values})
+    return bool(written.rowcount)
+
+
+def _owner(connection: Connection, conversation_id: int) -> Owner:
+    query = select(conversation.c.owner).where(conversation.c.id == conversation_id)
+    owner: Owner = connection.execute(query).scalar_one()
+    return owner
 
 
 def _case(
@@ -369,7 +264,8 @@ def _answer(
         for part, words in enumerate(answer.parts)
     ]
     posts += close_stream(connection, ids[0], replies, now)
-    drop_streams(connection, ids, now)  # of a try that began with another message of this burst
+    # A try may have begun with another message of this burst; a reply of no parts closes nothing.
+    drop_streams(connection, ids[1:] if replies else ids, now)
     return line, posts
 
 
@@ -409,9 +305,13 @@ def _copies(
 
 def done(connection: Connection, ids: Sequence[int], now: float) -> None:
     """Close rows that need no history, decision or answer (presses, desk commands, edits)."""
-    connection.execute(
-        update(inbox).where(inbox.c.id.in_(ids)).values(state="done", raw="", touched_at=now)
-    )
+    _close(connection, ids, now)
+
+
+def _close(connection: Connection, ids: Sequence[int], now: float, **values: Any) -> None:  # noqa: ANN401
+    for row_id in ids:
+        done = {"it": row_id, "state": "done", "raw": "", "touched_at": now, **values}
+        connection.execute(ROW, done)
 
 
 def set_aside(

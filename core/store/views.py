@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from core.message import ConversationKey
+from core.store.connection import Connection
 from core.store.desk import unresolved
 from core.store.intake import find
 from core.store.rows import key_of

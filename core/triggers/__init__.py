@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -36,12 +36,13 @@ _MARKS = re.compile(
 )
 _CYRILLIC_TWINS = str.maketrans("асеіорхуѕј", "aceiopxysj")
 _DIGIT_TWINS = str.maketrans("013457", "oieast")
-_DISGUISE = re.compile(r"[013457\u0400-\u04ff]")
+_DISGUISED = re.compile(r"\b(?=\w*[013457\u0400-\u04ff])(?=\w*[a-z])\w+")
 _LETTER = r"[^\W\d_]"
 _SPACED_OUT = re.compile(rf"(?<!\w){_LETTER}(?:[ .*_\-]{_LETTER}){{3,}}(?!\w)")
+_MAYBE_SPACED = re.compile(rf"(?:[ .*_\-]{_LETTER}){{2}}[ .*_\-]")  # in all of the above; quick
 _SPACED_HAN = re.compile(rf"(?<=[{_HAN}])[ \t*_·~\-]+(?=[{_HAN}])")
 _SENTENCE_END = re.compile(r"[!?。\n\r]+|[.;]+(?=\s|$)")
-_NO_WORD = re.compile(r"[^\w\n]+|_+")
+_WORD = re.compile(r"[^\W_]+")
 _DRAWN_OUT = re.compile(r"([a-zа-я])\1{2,}")
 _FRIENDLY = frozenset("👍🙏👌👋💯🎉🤝❤💙💚💜🧡💛😊🙂😀😃😄😁☺🥰🤗✅")
 _TONES = re.compile("[\\s\ufe0f\u200d\U0001f3fb-\U0001f3ff]")
@@ -69,8 +70,9 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
     lists = _lists()
     found: dict[str, str] = {}
     excepted = ""
-    for folded in _readings(text):
-        units = frozenset(_UNIT.findall(folded))
+    readings = _readings(text)
+    for folded in readings:
+        units = frozenset(folded.split() if folded.isascii() else _UNIT.findall(folded))
         for kind in _LISTS:
             if kind not in found and (phrase := lists[kind].find(folded, units)):
                 found[kind] = phrase
@@ -86,7 +88,7 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
         crisis=found.get("crisis", ""),
         threat=found.get("threat", ""),
         money=found.get("money", ""),
-        courtesy=_is_courtesy(text),
+        courtesy=_is_courtesy(text, readings),
     )
 
 
@@ -100,10 +102,13 @@ class _Phrases:
         for phrase in map(_letters, phrases):
             for unit in _needed(phrase):
                 self._by_unit.setdefault(unit, []).append(phrase)
+        self._units = frozenset(self._by_unit)
 
     def find(self, folded: str, units: frozenset[str]) -> str:
         """Return the longest match outside every exception, or nothing."""
         patterns = self._candidates(units)
+        if not patterns:
+            return ""
         found = [m[0] for p in patterns if (m := p.search(folded))]
         if found and self._excepted:
             left = self._excepted.cut(folded, units)
@@ -122,8 +127,9 @@ class _Phrases:
         return phrase if 2 * len(phrase) >= len(folded) else ""
 
     def _candidates(self, units: frozenset[str]) -> list[re.Pattern[str]]:
-        by_unit = self._by_unit
-        phrases = dict.fromkeys(p for unit in units for p in by_unit.get(unit, ()))
+        if self._units.isdisjoint(units):  # most texts, for most lists
+            return []
+        phrases = dict.fromkeys(p for unit in units & self._units for p in self._by_unit[unit])
         return [_compiled(phrase, whole=self._whole) for phrase in phrases]
 
 
@@ -169,15 +175,14 @@ def _courtesy() -> re.Pattern[str]:
     return re.compile(rf"(?:(?:{phrases})\s*)+")
 
 
-def _is_courtesy(text: str) -> bool:
+def _is_courtesy(text: str, readings: Iterable[str]) -> bool:
     """Say whether a short text is thanks, agreement, goodbye or a friendly emoji only."""
     if len(text) > _LONGEST_COURTESY:
         return False
     signs = _TONES.sub("", text)
     if signs and all(sign in _FRIENDLY for sign in signs):
         return True
-    folded = (reading.replace("\n", " ") for reading in _readings(text))
-    return any(_courtesy().fullmatch(reading) for reading in folded)
+    return any(_courtesy().fullmatch(reading.replace("\n", " ")) for reading in readings)
 
 
 # -- folding ------------------------------------------------------------------------------------
@@ -198,26 +203,28 @@ def _letters(text: str) -> str:
     return bare.translate(_simplify())
 
 
-def _readings(text: str) -> Iterator[str]:
+def _readings(text: str) -> list[str]:
     """Give the ways a text may be read: words parted by one space, sentences by a line break."""
-    folded = _letters(text)
-    if _DISGUISE.search(folded):
-        folded = re.sub(r"\w+", _undisguised, folded)
-    folded = _SPACED_HAN.sub("", folded)
-    whole = _SPACED_OUT.sub(lambda m: _closed(m[0]), folded)
-    parted = _SPACED_OUT.sub(lambda m: f"{m[0][0]} {_closed(m[0][1:])}", folded)  # "a h u m a n"
-    seen = dict.fromkeys(_words(way) for way in (whole, parted))
+    folded = _DISGUISED.sub(_undisguised, _letters(text))
+    if not folded.isascii():
+        folded = _SPACED_HAN.sub("", folded)
+    ways = [folded]
+    if _MAYBE_SPACED.search(folded):
+        whole = _SPACED_OUT.sub(lambda m: _closed(m[0]), folded)
+        parted = _SPACED_OUT.sub(lambda m: f"{m[0][0]} {_closed(m[0][1:])}", folded)
+        ways = [whole, parted]  # "human", and "a human" of "a h u m a n"
+    seen = dict.fromkeys(map(_words, ways))
     for way in tuple(seen):
         if _DRAWN_OUT.search(way):
             seen[_DRAWN_OUT.sub(r"\1", way)] = None
             seen[_DRAWN_OUT.sub(r"\1\1", way)] = None
-    yield from seen
+    return list(seen)
 
 
 def _words(folded: str) -> str:
     """Reduce to words parted by one space, sentences by a line break."""
-    sentences = _NO_WORD.sub(" ", _SENTENCE_END.sub("\n", folded)).split("\n")
-    return "\n".join(s for sentence in sentences if (s := sentence.strip()))
+    sentences = (_WORD.findall(sentence) for sentence in _SENTENCE_END.split(folded))
+    return "\n".join(" ".join(words) for words in sentences if words)
 
 
 def _closed(spaced: str) -> str:
@@ -226,11 +233,8 @@ def _closed(spaced: str) -> str:
 
 
 def _undisguised(word: re.Match[str]) -> str:
-    """Put letters for look-alikes: digits inside a word, Cyrillic among Latin letters."""
-    letters = word[0]
-    if not re.search("[a-z]", letters):
-        return letters
-    return letters.translate(_CYRILLIC_TWINS).translate(_DIGIT_TWINS)
+    """Put letters for look-alikes: digits in a word of letters, Cyrillic among Latin letters."""
+    return word[0].translate(_CYRILLIC_TWINS).translate(_DIGIT_TWINS)
 
 
 # -- phrases ------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_a_quick_run_measures_everything_and_leaves_only_its_figures(here: Path)
     figures = json.loads((here / "figures.json").read_text(encoding="utf-8"))
     assert [one["conversations"] for one in figures["closed"]] == [10, 50, 200]
     for one in figures["closed"]:
-        for who in ("walk", "bare", "bare_with_reads"):
+        for who in ("walk", "bare", "bare_with_reads", "bare_grouped"):
             assert one[who]["per_second"] > 0
             assert one[who]["cpu_ms_per_message"] > 0
         assert 0 < one["ratios"]["rate"] < 1.5
@@ -61,6 +61,8 @@ def test_a_quick_run_measures_everything_and_leaves_only_its_figures(here: Path)
     assert [one["wanted"] for one in figures["open"]] == [100, 1000]
     assert all(one["latency"]["p99_ms"] >= one["latency"]["p50_ms"] > 0 for one in figures["open"])
     assert figures["disk"]["per_second"] > 0
+    assert figures["serial"]["commits"] >= 2  # taken in, and finished, before it is sent
+    assert found.output.count("would be") == 2  # beside the bars, which stay as they are
     assert figures["machine"]["cores"] >= 1
     assert set(figures["held"]) == set(figures["bars"]) == {"ratio", "p99_ms"}
 

@@ -237,4 +237,5 @@ def opened(folder: Path, place: Place | None = DESK) -> Iterator[Ground]:
 
 def write_one(connection: Connection, *, user: str = "ann") -> int:
     """Take in one conversation, as the smallest operation that writes."""
-    return intake.conversation_id(connection, said(1, user=user), 1.0)
+    [taken] = intake.take_in(connection, [(arrival(said(1, user=user)), "")], 1.0)
+    return int(taken.conversation_id or 0)

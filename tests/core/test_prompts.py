@@ -112,6 +112,38 @@ def test_a_change_is_read_and_a_wrong_change_keeps_the_last_good(folder: Path) -
     assert book.problems() == []
 
 
+def test_what_is_asked_with_every_message_looks_once_a_second(folder: Path) -> None:
+    now = [100.0]
+    book = PromptBook(folder, clock=lambda: now[0])
+    shipped = book.lately()
+    write(folder / "reply.toml", REPLY)
+    now[0] += 0.9
+    assert book.lately() == shipped
+    now[0] += 0.2
+    theirs = book.lately()
+    assert theirs != shipped
+    (folder / "reply.toml").unlink()
+    assert book.lately() == theirs
+    assert book.reply() == shipped  # who asks for the file as it is now gets that
+    assert book.lately() == shipped
+
+
+def test_a_clock_set_back_does_not_keep_an_old_prompt(folder: Path) -> None:
+    now = [100.0]
+    book = PromptBook(folder, clock=lambda: now[0])
+    shipped = book.lately()
+    write(folder / "reply.toml", REPLY)
+    now[0] = 50.0
+    assert book.lately() != shipped
+
+
+def test_without_a_clock_every_look_is_a_new_one(folder: Path) -> None:
+    book = PromptBook(folder)
+    shipped = book.lately()
+    write(folder / "reply.toml", REPLY)
+    assert book.lately() != shipped
+
+
 def test_a_wrong_file_at_the_start_leaves_the_packaged_one_in_force(folder: Path) -> None:
     write(folder / "reply.toml", REPLY + "[sampling]\nmin_p = 0.1\n")
     book = PromptBook(folder)

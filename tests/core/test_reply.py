@@ -206,3 +206,16 @@ async def test_a_takeover_stops_the_engine_at_once() -> None:
 
 def test_rulers_and_dots_are_no_repetition() -> None:
     assert fault("Two things:\n----------------\nFirst ............ second. ==========") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "whole"),
+    [
+        ("One. Two. Thr", 5, "One. Two. "),
+        ("One. Two", 5, "One. "),
+        ("一。二。三", 2, "一。二。"),
+        ("no end yet", 0, ""),
+    ],
+)
+def test_what_is_known_to_be_complete_stays_so(text: str, known: int, whole: str) -> None:
+    assert complete(text, known) == whole == complete(text)

@@ -20,7 +20,7 @@ from bot.program import serve
 from bot.settings import Model, Prompts, Settings
 from core import turn
 from core.engine.local import LocalEngine, engine as local_engine
-from core.errors import PromptError, SetupError
+from core.errors import PromptError, SetupError, StoreBusy
 from core.ports import Event
 from core.tables import decision
 from tests.checkpoints import make_checkpoint
@@ -90,6 +90,31 @@ async def explained(house: House, done: dict[str, Any]) -> dict[str, Any]:
     found = await house.room.explain(done["message_id"])
     assert found is not None
     return found
+
+
+async def test_a_turn_that_breaks_off_leaves_no_reply_in_the_engine(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, tries, held = engine_of(house), 0, []
+    finish, hear = house.app.walk.finish, house.app.walk.hear
+
+    async def heard(*some: Any, **more: Any) -> Any:
+        assert engine._worker is not None
+        held.append(len(engine._worker._turns))
+        return await hear(*some, **more)
+
+    async def full(*some: Any, **more: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise StoreBusy("the disk is full")
+        return await finish(*some, **more)
+
+    monkeypatch.setattr(house.app.walk, "finish", full)
+    monkeypatch.setattr(house.app.walk, "hear", heard)
+    assert (await house.say("hello"))["response"] == SPOKEN  # taken once more
+    assert tries == 2
+    assert held == [0, 0]
 
 
 # -- many at once --------------------------------------------------------------------------------
@@ -551,7 +576,7 @@ def test_heed_tag_explains_how_a_model_made_its_tags(tmp_path: Path, pupil: Path
     for row in (one, other):
         assert {"label", "intensity", "confidence", "strong", "wants_human", "crisis"} <= set(row)
         explain = row["explain"]
-        assert explain["instrument"] == "pupil#alone"
+        assert explain["instrument"] == "pupil#bulk"
         assert explain["prompt"].startswith("sentiment@")
         made = explain["made"]
         assert set(made["label_logprobs"]) == LABELS

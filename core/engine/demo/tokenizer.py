@@ -17,7 +17,7 @@ TEMPLATE: Final = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_OFTEN: Final = 200  # times that a word is shown, so that it becomes one token
+_OFTEN: Final = 20  # a word is shown once for so many texts, so that it becomes one token
 _ROLES: Final = ("system", "user", "assistant")
 
 
@@ -37,8 +37,10 @@ def make_tokenizer(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    shown = [f"{word}\n" for word in (*_ROLES, *words) for _ in range(_OFTEN)]
-    bpe.train_from_iterator([*texts, *shown], trainer)
+    read = list(texts)
+    times = _OFTEN + len(read) // _OFTEN
+    shown = [f"{word}\n" for word in (*_ROLES, *words) for _ in range(times)]
+    bpe.train_from_iterator([*read, *shown], trainer)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bpe,
         eos_token=END,

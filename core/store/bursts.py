@@ -1,0 +1,164 @@
+"""What a turn begins with: the oldest unfinished burst, and all that is known of its person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, bindparam, func, literal_column, select, update
+
+from core.message import ConversationKey, Message, Owner, Said
+from core.store.connection import Connection, Ready
+from core.store.desk import IS_UNRESOLVED
+from core.store.rows import key_of, message_from_row
+from core.tables import case, conversation, history, inbox
+
+TRIES = 5  # after so many a message is set aside and its conversation goes on
+ALONE = 3  # and after so many it is tried alone, so that it takes no neighbour with it
+WAITING = inbox.c.state == literal_column("'waiting'")  # spelled out as in the partial index
+HISTORY = 60  # lines a turn reads at most; the engine trims further, by tokens
+
+OF: BindParameter[int] = bindparam("of")  # a conversation's id
+IT: BindParameter[int] = bindparam("it")  # an inbox row's
+_BURST = Ready(
+    select(*(inbox.c[name] for name in ("id", "kind", "message", "urgent", "tries", "received_at")))
+    .where(inbox.c.conversation_id == OF, WAITING)
+    .order_by(inbox.c.sequence, inbox.c.id)
+)
+ROW = Ready(update(inbox).where(inbox.c.id == IT))
+_resolved = case.alias()
+_PERSON = Ready(
+    select(
+        conversation,
+        case.c.id.label("case_id"),
+        case.c.state.label("case_state"),
+        select(func.max(_resolved.c.id))
+        .where(
+            _resolved.c.conversation_id == conversation.c.id,
+            _resolved.c.state == literal_column("'resolved'"),
+        )
+        .scalar_subquery()
+        .label("resolved_case"),
+    )
+    .select_from(
+        conversation.outerjoin(case, (case.c.conversation_id == conversation.c.id) & IS_UNRESOLVED)
+    )
+    .where(conversation.c.id == OF)
+)
+_LINES = Ready(
+    select(history.c.role, history.c.text, history.c.at, history.c.name)
+    .where(
+        history.c.conversation_id == OF,
+        history.c.role != "note",
+        history.c.at >= bindparam("since"),
+        history.c.deleted.is_(False),
+    )
+    .order_by(history.c.id.desc())
+    .limit(HISTORY)
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One unfinished inbox row."""
+
+    id: int
+    message: Message
+    urgent: str
+    tries: int
+    received_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a turn knows when it begins."""
+
+    conversation_id: int
+    key: ConversationKey
+    name: str
+    lang: str
+    private: bool
+    owner: Owner
+    version: int
+    past: Mapping[str, Any] | None
+    rows: tuple[Row, ...]  # the burst: said messages, or one row of another kind
+    history: tuple[Said, ...]
+    case_id: int | None  # the unresolved case
+    case_state: str
+    resolved_case: int | None  # one that may still be reopened
+    resolved_at: float
+
+    @property
+    def standing(self) -> tuple[Owner, int]:
+        """Who speaks, at which version: compared again before anything is written."""
+        return (self.owner, self.version)
+
+    @property
+    def addressed(self) -> bool:
+        """Whether any of it was said to the bot; the rest, of a watched group, is only heard."""
+        return any(row.message.addressed for row in self.rows)
+
+
+def begin(connection: Connection, conversation_id: int, now: float) -> Start | None:
+    """Read the oldest unfinished burst of a conversation and count the try; None: nothing left."""
+    found = connection.execute(_BURST, {"of": conversation_id}).all()
+    if not found:
+        return None
+    burst = [found[0]]
+    if found[0].kind == "said" and found[0].tries < ALONE:
+        for row in found[1:]:
+            if row.kind != "said":
+                break
+            burst.append(row)
+    for row in burst:
+        connection.execute(ROW, {"it": row.id, "tries": row.tries + 1, "touched_at": now})
+    return _start(connection, conversation_id, burst, now)
+
+
+def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], now: float) -> Start:
+    person = connection.execute(_PERSON, {"of": conversation_id}).one()
+    resolved, resolved_at = _resolution(connection, person, now)
+    return Start(
+        conversation_id=conversation_id,
+        key=key_of(person),
+        name=person.name,
+        lang=person.lang,
+        private=bool(person.private),
+        owner=person.owner,
+        version=person.version,
+        past=person.past,
+        rows=tuple(
+            Row(
+                id=r.id,
+                message=message_from_row(r.message),
+                urgent=r.urgent,
+                tries=r.tries + 1,
+                received_at=r.received_at,
+            )
+            for r in burst
+        ),
+        history=_history(connection, conversation_id, person.history_since),
+        case_id=person.case_id,
+        case_state=person.case_state or "",
+        resolved_case=resolved,
+        resolved_at=resolved_at,
+    )
+
+
+def _resolution(connection: Connection, person: Any, now: float) -> tuple[int | None, float]:  # noqa: ANN401
+    """Return the last resolved case if it may still be reopened, and when it was resolved."""
+    if person.resolved_case is None:
+        return None, 0.0
+    last = connection.execute(
+        select(case.c.reopen_until, case.c.resolved_at).where(case.c.id == person.resolved_case)
+    ).one()
+    reopens = person.case_id is None and (last.reopen_until or 0.0) > now
+    return person.resolved_case if reopens else None, float(last.resolved_at or 0.0)
+
+
+def _history(connection: Connection, conversation_id: int, since: float) -> tuple[Said, ...]:
+    lines = connection.execute(_LINES, {"of": conversation_id, "since": since}).all()
+    return tuple(
+        Said(role=line.role, text=line.text, at=line.at, name=line.name) for line in reversed(lines)
+    )
