@@ -142,7 +142,7 @@ def test_a_folder_without_data_is_told_in_one_sentence(tmp_path: Path) -> None:
 def test_written_rows_are_whole_and_agree_with_themselves() -> None:
     rows = [
         json.loads(line)
-        for path in sorted(WRITTEN.glob("*.jsonl"))
+        for path in sorted(WRITTEN.rglob("*.jsonl"))
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
     counts = {lang: sum(row["lang"] == lang for row in rows) for lang in ("en", "zh", "es", "ru")}
