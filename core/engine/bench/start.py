@@ -58,13 +58,14 @@ def _main(folder: str, precision: str, threads: str) -> None:
     from core.prompts import PromptBook
 
     imported = now()
-    Worker(settings(Path(folder), precision, int(threads)), PromptBook(), Counters())
+    worker = Worker(settings(Path(folder), precision, int(threads)), PromptBook(), Counters())
     loaded = now()
     figures = {
         "import_cpu_s": round(imported.cpu, 3),
         "load_cpu_s": round((loaded - imported).cpu, 3),
         "load_s": round((loaded - imported).wall, 3),
         "memory_mib": memory(),
+        "kernels": worker.model.kernels.words,  # it is held until here: its memory is measured
     }
     sys.stdout.write(json.dumps(figures) + "\n")
     sys.stdout.flush()

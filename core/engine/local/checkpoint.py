@@ -79,7 +79,7 @@ class Checkpoint:
         found: dict[str, torch.Tensor] = {}
         wanted = [name for name in names if name in self._files]
         if self._merged:
-            return {name: self._merged.pop(name) for name in wanted}
+            return {name: self._merged.pop(name) for name in wanted if name in self._merged}
         try:
             for file in dict.fromkeys(self._files[name] for name in wanted):
                 with safe_open(file, "pt") as tensors:

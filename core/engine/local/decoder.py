@@ -142,6 +142,10 @@ class Decoder:
         tied = own.shape == self._table.shape and torch.equal(own, self._table)
         self._words = self._table if tied else own  # as it lies in the file
         self._head = kernels.linear(self._words)
+        if tied and kernels.device.type == "cpu":  # a new view: the pages just read leave memory
+            name = "model.embed_tokens.weight"
+            del ends, own
+            self._table = self._words = self._take(checkpoint, name).get(name, self._table)
         self._layers = [
             self._layer(checkpoint, f"model.layers.{at}.") for at in range(self.shape.layers)
         ]
