@@ -247,6 +247,36 @@ def test_steps_do_not_copy_the_past(pair: Any) -> None:
     assert memory._kv.data_ptr() == before
 
 
+def test_the_head_sees_the_wanted_rows_and_no_batch(
+    pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice of a batch in bf16 would copy the whole vocabulary head at every prefill."""
+    _, decoder = pair
+    head, asked = decoder._head, list[tuple[int, ...]]()
+    monkeypatch.setattr(decoder, "_head", lambda rows: (asked.append(rows.shape), head(rows))[1])
+    memory, hidden = decoder.memory(), decoder._norm.shape[0]
+    decoder.forward([Part(memory=memory, trunk=words(50), heard=False)])
+    decoder.forward([Part(memory=memory, trunk=words(30), branches=[[1], [2, 3]])])
+    decoder.forward([Part(memory=memory, trunk=[5])])
+    assert asked == [(2, hidden), (1, hidden)]
+
+
+def test_the_library_is_asked_by_an_index_too(tmp_path: Path) -> None:
+    write(tmp_path / "gpt2", GPT2)
+    model = Model(settings(tmp_path / "gpt2"), Counters())
+    network, kept = model._network._network, list[Any]()
+
+    def spy(**how: Any) -> Any:
+        kept.append(how["logits_to_keep"])
+        return network(**how)
+
+    model._network._network = spy
+    spy.config = network.config
+    model.grow(model.memory(), words(20), [[1], [2, 3]], keep=True)
+    assert all(isinstance(one, torch.Tensor) and one.numel() == 1 for one in kept)
+    assert len(kept) == 3
+
+
 # ---- other models ------------------------------------------------------------------------
 
 
