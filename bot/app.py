@@ -77,7 +77,11 @@ class App:
         self.texts = Texts.load(settings.texts.dir)
         self.table = Table.load()
         self.book = make_book(settings)
-        self.mind = Mind(make_phrases(settings), seconds=settings.model.reply_seconds)
+        self.mind = Mind(
+            make_phrases(settings),
+            seconds=settings.model.reply_seconds,
+            strict=settings.reply.mode == "strict",
+        )
         self.adapters: dict[tuple[str, str], Adapter] = {}
         self.delivery = Delivery(self.store, self.adapters, self.clock, probe, say=self.texts.say)
         self.posts: Lanes[Lane] = Lanes("delivery", self.delivery.work)
@@ -144,6 +148,7 @@ class App:
             commands=self._command,
             limits=Limits(tokens=settings.model.reply_tokens, seconds=settings.model.reply_seconds),
             secret=lambda: self.book.lately().system,
+            facts=settings.reply.mode == "facts",
             probe=probe,
         )
 

@@ -44,6 +44,9 @@ _SAID = {
     "broken": "the reply holds broken characters",
     "repetition": "the reply repeats itself",
     "leaked prompt": "the reply repeats its instructions",
+    "claims to be a person": "the reply claims to come from a person",
+    "claims to have acted": "the reply claims to have done something",
+    "promises": "the reply promises what nobody has decided",
 }
 
 Tell = Callable[[str], object]

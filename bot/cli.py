@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 HELP = {
     "run": "Start Heed: the page, and every platform that has a token.",
     "chat": "Talk to Heed in this terminal.",
-    "tag": "Tag lines from stdin; one JSON line each to stdout.",
+    "tag": "Tag lines from stdin, or a feedback export; by any label task.",
     "eval": "Measure tags and alarms on labelled rows, or on staff's verdicts.",
+    "calibrate": "Make a model's tags as sure as they are right, on labelled rows.",
     "replay": "Run recorded dialogues through the rules; nothing is sent.",
     "doctor": "Check the whole installation and say how to mend it.",
     "init": "Write heed.toml by asking a few questions.",
@@ -113,12 +114,34 @@ def chat(ctx: click.Context) -> None:  # noqa: D103
 @heed.command()
 @click.option("--batch", type=click.IntRange(1, 4096), default=32, show_default=True)
 @click.option("--explain", is_flag=True, help="Add how each tag was made.")
+@click.option("--task", default="", metavar="NAME|FILE.toml", help="Another task than sentiment.")
+@click.option(
+    "--csv",
+    "places",
+    type=(click.Path(allow_dash=True, path_type=Path), click.Path(path_type=Path)),
+    metavar="IN OUT",
+    help="Instead of lines: append tags to a feedback export, who needs a person first.",
+)
+@click.option("--column", help="With --csv: the column that holds the text.")
+@click.option("--encoding", help="With --csv: e.g. gb18030; otherwise UTF-8 or UTF-16.")
+@click.option("--force", is_flag=True, help="With --csv: overwrite OUT.")
 @click.pass_context
-def tag(ctx: click.Context, batch: int, explain: bool) -> None:  # noqa: D103, FBT001
-    settings = _settings(ctx)
-    from bot.tagging import tag as tag_lines
+def tag(ctx: click.Context, /, places: tuple[Path, Path] | None, **options: Any) -> None:  # noqa: D103
+    of_csv = {name: options.pop(name) for name in ("column", "encoding", "force")}
+    if places is None:
+        if any(of_csv.values()):
+            raise click.UsageError("--column, --encoding and --force go with --csv IN OUT.")
+        settings = _settings(ctx)
+        from bot.tagging import tag as tag_lines
 
-    ctx.exit(tag_lines(settings, batch, explain))
+        ctx.exit(tag_lines(settings, **options))
+    if options.pop("explain"):
+        raise click.UsageError("--explain goes with lines, not with --csv.")
+    settings = _settings(ctx)
+    from bot.feedback import tag_csv
+
+    source, target = places
+    ctx.exit(tag_csv(settings, source, target, **options, **of_csv))
 
 
 @heed.command("eval")
@@ -150,10 +173,36 @@ def evaluate(  # noqa: D103
 
 
 @heed.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="DATA", required=False, type=click.Path(path_type=Path))
+@click.option("--model", default="", help="Another model than the configured one.")
+@click.option("--task", default="", help="Another task than the configured one.")
+@click.option("--limit", type=click.IntRange(1), help="So many rows, spread over the file.")
+@click.option("--probe", is_flag=True, help="Try a linear probe on the hidden state too.")
+@click.option("--contextual", is_flag=True, help="Instead of DATA: by empty messages alone.")
+@click.option("--dry", is_flag=True, help="Print the figures and keep nothing.")
 @click.pass_context
-def replay(ctx: click.Context, file: Path) -> None:  # noqa: D103
+def calibrate(ctx: click.Context, /, file: Path | None, **options: Any) -> None:  # noqa: D103
     settings = _settings(ctx)
+    from bot.calibrating import calibrate as find_calibration
+
+    ctx.exit(find_calibration(settings, file, click.echo, **options))
+
+
+@heed.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--expect", is_flag=True, help="Score by each dialogue's `call` instead.")
+@click.option("--least-caught", type=click.FloatRange(0, 1), help="With --expect: else exit 1.")
+@click.option("--most-false", type=click.FloatRange(0, 1), help="With --expect: else exit 1.")
+@click.option("--json", "json_out", type=click.Path(path_type=Path), help="With --expect.")
+@click.pass_context
+def replay(ctx: click.Context, /, file: Path, expect: bool, **options: Any) -> None:  # noqa: D103, FBT001
+    if not expect and any(value is not None for value in options.values()):
+        raise click.UsageError("--least-caught, --most-false and --json go with --expect.")
+    settings = _settings(ctx)
+    if expect:
+        from bot.expecting import expect as score_file
+
+        ctx.exit(score_file(settings, file, **options))
     from bot.replay import replay as replay_file
 
     ctx.exit(replay_file(settings, file))

@@ -24,6 +24,12 @@ from core.message import Arrival
 
 Check = Callable[[Settings], str]
 
+_SPEAKS: Final = {
+    "free": "the model or the phrase book (reply.mode free)",
+    "facts": "the model with known facts alone (reply.mode facts)",
+    "strict": "the phrase book alone (reply.mode strict)",
+}
+
 
 class Finding(NamedTuple):
     """What one check found."""
@@ -102,6 +108,13 @@ def model(settings: Settings) -> str:
     return f"{name}: {why}"
 
 
+def calibrated(settings: Settings) -> str:
+    """Check that what `heed calibrate` found is for the model and the prompt in force."""
+    from bot.calibrating import state
+
+    return state(settings)
+
+
 def texts(settings: Settings) -> str:
     """Say whose fixed texts are used; the one for a crisis is the operator's to approve."""
     from core.texts import COMPLETE, USER_ONLY, Texts
@@ -114,6 +127,16 @@ def texts(settings: Settings) -> str:
         f"the text for a crisis is a placeholder in {', '.join(lacking)}: put one with the help "
         "lines of your country into texts.dir"
     )
+
+
+def replies(settings: Settings) -> str:
+    """Check the answers file, and say who may speak."""
+    from core.engine.embedded.answers import Answers
+
+    own = settings.answers
+    found = Answers(own.file, own.minimum)
+    where = f"{own.file} with {len(found)} answers" if own.file.exists() else f"no {own.file}"
+    return f"{where} (minimum {own.minimum:g}), then {_SPEAKS[settings.reply.mode]}"
 
 
 def prompts(settings: Settings) -> str:
@@ -264,7 +287,9 @@ CHECKS: Final[dict[str, Check]] = {
     "database": database,
     "model": model,
     "prompts": prompts,
+    "calibrated": calibrated,
     "texts": texts,
+    "replies": replies,
     "http": http,
     "staff": staff,
     "telegram": telegram,

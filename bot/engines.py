@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bot.models import Choice, choose, choose_half
 from bot.settings import Settings
+from core.engine.calibrations import CalibrationBook
 from core.engine.mind import Engine
 from core.engine.ports import Tagger
 from core.errors import PromptError, SetupError
@@ -28,6 +29,8 @@ def make_book(settings: Settings) -> PromptBook:
 def make_engine(settings: Settings, book: PromptBook, *, allow_demo: bool = False) -> Engine | None:
     """Return the configured model, not yet warm; None: the embedded table and phrase book.
 
+    Its tags are told by what `heed calibrate` has found, where that was run.
+
     A demo checkpoint is refused unless the caller says that nobody real will read its words.
     Raises SetupError.
     """
@@ -45,9 +48,9 @@ def _make(
     if choice.kind == "embedded":
         return None
     if choice.kind == "remote":
-        return _remote(settings, book, choice, share)
+        return _remote(settings, book, choice, share, CalibrationBook())
     if choice.kind == "local":
-        return _local(settings, book, choice)
+        return _local(settings, book, choice, CalibrationBook())
     hears, speaks = (
         _make(settings, book, half, allow_demo=allow_demo, share=_OF_TWO) for half in choice.halves
     )
@@ -61,7 +64,29 @@ def _routed(book: PromptBook, hears: Engine | None, speaks: Engine | None) -> En
     return RoutedEngine(hears, speaks, table=table)
 
 
-def _remote(settings: Settings, book: PromptBook, choice: Choice, share: float) -> Engine:
+def make_raw(settings: Settings, book: PromptBook, choice: Choice, *, states: bool) -> Engine:
+    """Return the chosen model, not yet warm, with its tags as it scores them.
+
+    With `states` a local one gives its hidden states too. Raises SetupError where no model is
+    chosen.
+    """
+    if choice.kind == "remote":
+        return _remote(settings, book, choice, _ALONE, None)
+    if choice.kind == "local":
+        return _local(settings, book, choice, None, states=states)
+    raise SetupError(
+        "No model is configured, and the embedded table is calibrated when it is made: name a "
+        "model by --model or model.name."
+    )
+
+
+def _remote(
+    settings: Settings,
+    book: PromptBook,
+    choice: Choice,
+    share: float,
+    calibration: CalibrationBook | None,
+) -> Engine:
     from core.engine.remote import RemoteEngine
 
     ours = settings.model
@@ -72,10 +97,18 @@ def _remote(settings: Settings, book: PromptBook, choice: Choice, share: float) 
         seconds=share * ours.reply_seconds,
         history_tokens=ours.history_tokens,
         slots=ours.slots,
+        calibration=calibration,
     )
 
 
-def _local(settings: Settings, book: PromptBook, choice: Choice) -> Engine:
+def _local(
+    settings: Settings,
+    book: PromptBook,
+    choice: Choice,
+    calibration: CalibrationBook | None,
+    *,
+    states: bool = False,
+) -> Engine:
     from core.engine.local import LocalEngine
 
     ours = settings.model
@@ -89,12 +122,17 @@ def _local(settings: Settings, book: PromptBook, choice: Choice) -> Engine:
         precision=ours.precision,
         device=ours.device,
         adapter=ours.adapter or None,
+        calibration=calibration,
+        states=states,
     )
 
 
-def make_tagger(settings: Settings) -> Tagger:
-    """Return who tags for `heed tag`: the table, or an Engine to warm up first and close after."""
-    book = make_book(settings)
+def make_tagger(settings: Settings, book: PromptBook | None = None) -> Tagger:
+    """Return who tags for `heed tag`: the table, or an Engine to warm up first and close after.
+
+    `book`: other prompt files than the configured ones.
+    """
+    book = book or make_book(settings)
     choice = choose_half(settings, "tag")
     return _make(settings, book, choice, allow_demo=True) or _table(book, "model.name")
 
@@ -103,17 +141,20 @@ def _table(book: PromptBook, key: str) -> Tagger:
     """Return the embedded table; `key` is the setting that names a model in its place."""
     from core.engine.embedded.table import TASK, TableTagger
 
-    book.task()
-    if book.tag != TASK:
+    task, tagger = book.task().name, TableTagger()
+    known: tuple[str, ...] = getattr(tagger, "tasks", (TASK,))
+    if task not in known:
         raise PromptError(
-            f"prompts.tag is {book.tag}, and the embedded table knows {TASK} alone: choose a "
-            f"model by {key} for that task."
+            f"The embedded table knows {' and '.join(known)} alone, and the task is {task}: choose "
+            f"a model by {key} for that task."
         )
-    return TableTagger()
+    return tagger
 
 
 def make_phrases(settings: Settings) -> PhraseWriter:
     """Return the phrase book, with the operator's own answers first."""
     from core.engine.embedded.phrasebook import PhraseWriter
+    from core.texts import Texts
 
-    return PhraseWriter(answers=settings.answers.file)
+    own = settings.answers
+    return PhraseWriter(answers=own.file, minimum=own.minimum, texts=Texts.load(settings.texts.dir))

@@ -1,7 +1,7 @@
 """`heed replay`: recorded dialogues through the rules of now, on a virtual clock.
 
 Hears every turn with the same functions as the walk. Sends nothing and stores nothing, so that an
-operator can see what a changed policy would have done.
+operator can see what a changed policy would have done. `bot.expecting` scores what is found.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import asyncio
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bot.tagging import Ears, dump, open_ears
 from core.errors import EngineError, SetupError
-from core.escalation import Past, Policy, judge, trace_rows
+from core.escalation import Decision, Past, Policy, judge, trace_rows
 from core.message import Scores
 from core.mood import MoodPolicy
 
@@ -27,12 +28,34 @@ Id = str | float
 Turn = tuple[float, str]  # seconds, text
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialogue:
+    """What one person wrote, and what was expected of it where the file says so."""
+
+    id: Id
+    turns: tuple[Turn, ...]
+    kind: str = ""
+    lang: str = ""
+    call: tuple[int, int] | None = None  # first and last turn at which a person is right
+    told: bool = False  # whether the line said anything of a call
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replayed:
+    """One line of a file: the dialogue and what the rules did, or why it could not be replayed."""
+
+    id: Id
+    row: dict[str, Any]  # as printed, without the id
+    dialogue: Dialogue | None  # None: row is {"error"}
+
+
 def replay(
     settings: Settings, path: Path, *, stdout: TextIO | None = None, stderr: TextIO | None = None
 ) -> int:
     """Print for each dialogue of `path` who would have been escalated, when and why.
 
-    A line is {"id", "turns": [{"t": seconds, "text"}]}. Returns 1 if any line was bad, else 0.
+    A line is {"id", "turns": [{"t": seconds, "text"}]}; instead of `t` a turn may have `after`, the
+    seconds since the turn before. Returns 1 if any line was bad, else 0.
     Raises SetupError when the file cannot be read.
     """
     out, told = stdout or sys.stdout, stderr or sys.stderr
@@ -57,18 +80,39 @@ def policies(settings: Settings, thresholds: dict[str, float]) -> tuple[MoodPoli
         upset_leave=mood.upset_leave,
     )
     policy = Policy(
+        strong=rules.strong,
+        crisis=rules.crisis,
         spike_p_neg=rules.spike_p_neg,
         sure_p_neg=rules.sure_p_neg,
         sure_strength=rules.sure_strength,
         confidence=rules.confidence,
+        trouble=rules.trouble,
+        burst_messages=rules.burst_messages,
         cases_per_day=rules.cases_per_day,
         money_words=tuple(rules.money_words),
     )
     return ladder, policy.calibrated(thresholds)
 
 
-async def _replay(settings: Settings, lines: Iterator[bytes], out: TextIO) -> int:
+def first_decision(
+    text: str, scores: Scores | None, ladder: MoodPolicy, policy: Policy
+) -> Decision:
+    """Decide on one message as the first of its conversation; one without words has no scores."""
+    scored = scores if text.strip() else None
+    return judge(Past(), text, scored, 0.0, mood_policy=ladder, policy=policy).decision
+
+
+async def _replay(settings: Settings, lines: Iterable[bytes], out: TextIO) -> int:
     failed = 0
+    async for one in replayed(settings, lines):
+        failed += one.dialogue is None
+        out.write(f"{dump({'id': one.id} | one.row, out)}\n")
+        out.flush()
+    return failed
+
+
+async def replayed(settings: Settings, lines: Iterable[bytes]) -> AsyncIterator[Replayed]:
+    """Replay each line that is not blank, in order; a bad one is told and the rest goes on."""
     async with open_ears(settings) as ears:
         ladder, policy = policies(settings, dict(ears.table.table.thresholds))
         for number, line in enumerate(lines, start=1):
@@ -76,15 +120,14 @@ async def _replay(settings: Settings, lines: Iterator[bytes], out: TextIO) -> in
                 continue
             name: Id = number
             try:
-                name, turns = _dialogue(line, number)
-                row = await _run(ears, turns, ladder, policy)
+                dialogue = read_dialogue(line, number)
+                name = dialogue.id
+                row = await _run(ears, dialogue.turns, ladder, policy)
             except (ValueError, EngineError) as error:
-                failed += 1
                 name = getattr(error, "name", name)
-                row = {"error": str(error)}
-            out.write(f"{dump({'id': name} | row, out)}\n")
-            out.flush()
-    return failed
+                yield Replayed(id=name, row={"error": str(error)}, dialogue=None)
+            else:
+                yield Replayed(id=name, row=row, dialogue=dialogue)
 
 
 class _BadLine(ValueError):
@@ -95,8 +138,8 @@ class _BadLine(ValueError):
         self.name = name
 
 
-def _dialogue(line: bytes, number: int) -> tuple[Id, list[Turn]]:
-    """Read one line. Raises _BadLine."""
+def read_dialogue(line: bytes, number: int) -> Dialogue:
+    """Read one line of a file; `number` is its id where it has none. Raises ValueError."""
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -108,24 +151,53 @@ def _dialogue(line: bytes, number: int) -> tuple[Id, list[Turn]]:
     name = row.get("id", number)
     if not isinstance(name, (str, int, float)):
         raise _BadLine(number, "id must be a text or a number")
-    turns = row.get("turns")
-    if not isinstance(turns, list):
+    raw = row.get("turns")
+    if not isinstance(raw, list):
         raise _BadLine(name, '"turns" must be a list of {"t", "text"}')
-    return name, [_turn(name, i, turn) for i, turn in enumerate(turns)]
+    turns: list[Turn] = []
+    for i, turn in enumerate(raw):
+        turns.append(_turn(name, i, turn, turns[-1][0] if turns else 0.0))
+    return Dialogue(
+        id=name,
+        turns=tuple(turns),
+        kind=str(row.get("kind") or ""),
+        lang=str(row.get("lang") or ""),
+        call=_call(name, row.get("call"), len(turns)),
+        told="call" in row,
+    )
 
 
-def _turn(name: Id, index: int, turn: object) -> Turn:
+def _turn(name: Id, index: int, turn: object, before: float) -> Turn:
     if not isinstance(turn, dict) or not isinstance(turn.get("text"), str):
         raise _BadLine(name, f'turn {index} needs "text", a string')
-    at = turn.get("t")
+    key = "after" if "t" not in turn and "after" in turn else "t"
+    at = turn.get(key)
     if isinstance(at, bool) or not isinstance(at, (int, float)) or abs(at) > 1e12:
-        raise _BadLine(name, f'turn {index} needs "t", a number of seconds')
+        raise _BadLine(name, f'turn {index} needs "{key}", a number of seconds')
     if not math.isfinite(at):
-        raise _BadLine(name, f'turn {index} needs "t", a finite number of seconds')
-    return float(at), turn["text"]
+        raise _BadLine(name, f'turn {index} needs "{key}", a finite number of seconds')
+    if key == "t":
+        return float(at), turn["text"]
+    if at < 0:
+        raise _BadLine(name, f'turn {index} comes before the last one: "after" is below 0')
+    return before + at, turn["text"]
 
 
-async def _run(ears: Ears, turns: list[Turn], ladder: MoodPolicy, policy: Policy) -> dict[str, Any]:
+def _call(name: Id, call: object, turns: int) -> tuple[int, int] | None:
+    if call is None:
+        return None
+    if isinstance(call, list) and len(call) == 2 and all(type(one) is int for one in call):
+        first, last = call
+        if 0 <= first <= last < turns:
+            return first, last
+    raise _BadLine(
+        name, f'"call" must be null, or [first, last] of the turns 0 to {turns - 1} of the dialogue'
+    )
+
+
+async def _run(
+    ears: Ears, turns: Sequence[Turn], ladder: MoodPolicy, policy: Policy
+) -> dict[str, Any]:
     """Hear one dialogue. After it is escalated turns are still traced, but open nothing more."""
     heard = await ears.hear([text for _at, text in turns])
     past = Past()

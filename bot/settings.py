@@ -197,6 +197,13 @@ class Answers(_Section):
     """The operator's own answers."""
 
     file: Path = Path("answers.toml")  # read when it exists
+    minimum: float = Field(default=0.55, ge=0, le=1)  # likeness of a question to one of them
+
+
+class Reply(_Section):
+    """What a model may say."""
+
+    mode: Literal["free", "facts", "strict"] = "free"
 
 
 class Mood(_Section):
@@ -222,10 +229,14 @@ class Mood(_Section):
 class Escalation(_Section):
     """When a human is called."""
 
+    strong: float = Field(default=0.7, ge=0, le=1)  # with spike_p_neg
     spike_p_neg: float = Field(default=0.7, ge=0, le=1)
     sure_p_neg: float = Field(default=0.90, ge=0, le=1)
     sure_strength: float = Field(default=0.80, ge=0, le=1)
     confidence: float = Field(default=0.75, ge=0, le=1)
+    crisis: float = Field(default=0.6, ge=0, le=1)  # by the score, where no phrase says it
+    trouble: int = Field(default=2, ge=1)  # told of in the last messages: not heard, at stake
+    burst_messages: int = Field(default=6, ge=2)  # within a minute, in a mood below calm
     refractory_minutes: float = Field(default=30.0, ge=0)
     not_needed_minutes: float = Field(default=120.0, ge=0)
     cases_per_day: int = Field(default=3, ge=0)  # caused by mood, per user
@@ -289,6 +300,7 @@ class Settings(BaseSettings):
     prompts: Prompts = Prompts()
     texts: Texts = Texts()
     answers: Answers = Answers()
+    reply: Reply = Reply()
     mood: Mood = Mood()
     escalation: Escalation = Escalation()
     privacy: Privacy = Privacy()

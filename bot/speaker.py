@@ -138,6 +138,8 @@ class Speaker:
             name, why = self._settings.model.name, str(error)
         if not embedded:
             name, why = self._mind.name, "fetched just now" if name == "embedded" else why
+            if self._mind.strict:
+                why = f"{why}; it only tags, as reply.mode is strict"
         return {
             "name": self._mind.name,
             "ready": self._mind.ready and not self._mind.loading,

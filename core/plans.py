@@ -182,21 +182,22 @@ class Planner:
     ) -> Plan:
         """Return the plan of an ordinary turn: a reply of the machine's."""
         calm = verdict.past.mood.level == "calm"
+        by = written.by or started
         offer = Button(label=self.texts.say("human_button", verdict.lang), data="u:human")
         answer = Answer(
             text=written.text,
             parts=tuple(split(written.text, limit)),
-            model=started.model,
-            prompt=started.prompt,
+            model=by.model,
+            prompt=by.prompt,
             reply_to="" if start.private else start.rows[-1].message.message_id,
             buttons=() if calm else (offer,),
         )
         past = verdict.past
         if past.engine_failures and not written.failed:
             past = replace(past, engine_failures=0)
-        made = {**(verdict.heard[-1].made or {}), "reply": dict(started.made)}
+        made = {**(verdict.heard[-1].made or {}), "reply": {**started.made, **_how(written)}}
         if written.problem:
-            made["fallback"] = written.problem
+            made["cut" if written.cut else "fallback"] = written.problem
         heard = (*verdict.heard[:-1], replace(verdict.heard[-1], made=made))
         return self.base(
             replace(verdict, heard=heard, past=past),
@@ -207,6 +208,12 @@ class Planner:
     def apology(self, verdict: Verdict) -> Plan:
         """Return the plan for an engine that failed before the first word."""
         return self.base(verdict, notices=(self.texts.say("apology", verdict.lang),))
+
+
+def _how(written: reply.Written) -> dict[str, Any]:
+    """Return what is to be kept of how a reply came about, beside what its writer tells."""
+    how: dict[str, Any] = {} if written.by is None else dict(written.by.made)
+    return {**how, "soothed": True} if written.soothed else how
 
 
 def _line(who: str, words: str) -> str:

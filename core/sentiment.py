@@ -54,7 +54,7 @@ def combine(text: str, tagging: Tagging | None, table: Tagging) -> Scores:
         strong=_strong(main, table, p_negative, confidence),
         wants_human=_head(main.wants_human, table.wants_human),
         threat_to_leave=_head(main.threat_to_leave, table.threat_to_leave),
-        crisis=_head(main.crisis, table.crisis),
+        crisis=max(main.crisis or 0.0, table.crisis or 0.0),  # neither talks the other out of it
         lang=language(text),
         instrument=main.instrument,
         prompt=main.prompt,

@@ -21,7 +21,7 @@ import structlog
 
 from core import reply
 from core.engine.mind import Mind, with_scores
-from core.engine.ports import Limits, Started, Writer
+from core.engine.ports import Limits, ReplyRequest, Started, Writer
 from core.handoff import Handoff
 from core.hearing import Ear, Verdict, tag_data
 from core.message import Arrival, Message, Place, TextLimit
@@ -64,6 +64,7 @@ class Rooms:
     commands: Callable[[Start], Awaitable[None]]  # rows that are no ordinary message
     limits: Limits = field(default_factory=Limits)
     secret: Callable[[], str] = str  # the reply prompt's system text, which must not leak
+    facts: bool = False  # a model may name only what the person or the operator has named
     probe: Probe = no_probe
 
 
@@ -216,17 +217,11 @@ class Walk:
     async def _reply(self, start: Start, verdict: Verdict, running: Running) -> None:
         rooms, hearing = self.rooms, verdict.hearing
         started, writer = hearing.started, hearing.writer
-        if started is None and hearing.stand_in:
+        if started is None and hearing.stand_in and rooms.mind.speaks:
             await self.finish(start, rooms.planner.apology(verdict))
             return
         if started is None or writer is None:
-            request = with_scores(
-                rooms.ear.request(start),
-                scores=verdict.scores,
-                level=verdict.past.mood.level,
-                lang=verdict.lang,
-            )
-            started, writer = await rooms.mind.start(request), rooms.mind.phrases
+            started, writer = await self._phrases(start, verdict), rooms.mind.phrases
         written = await self._write(start, verdict, writer, started, running)
         failed = written is not None and written.failed and written.problem != HANGS
         once_more = failed and self._may_retry(start, running)
@@ -258,30 +253,68 @@ class Walk:
     ) -> reply.Written | None:
         """Write the reply, unless something happens that matters more; then None."""
         rooms = self.rooms
-        live = writer is rooms.mind.phrases
-        fallback = rooms.texts.say("fallback", verdict.lang)
+        live, level = writer is rooms.mind.phrases, verdict.past.mood.level
         patience = 0.0 if running.stopped else rooms.limits.seconds + GRACE
         running.writing = asyncio.timeout(patience)
         try:
             async with running.writing:
-                return await reply.write(
+                written = await reply.write(
                     writer,
                     started,
                     limits=rooms.limits,
-                    level=verdict.past.mood.level,
-                    fallback=fallback,
-                    secret=rooms.secret(),
+                    level=level,
+                    fallback=rooms.texts.say("fallback", verdict.lang),
+                    bounds=self._bounds(started.request),
+                    opening=reply.opening_of(started.request, rooms.texts, level, verdict.lang),
                     show=partial(self._show, start, running, live=live),
                     live=live,
                 )
+                if written.problem == reply.INVENTED:
+                    return await self._by_the_book(start, verdict, written)
+                return written
         except TimeoutError:
             if running.stopped:
                 return None
             if not running.writing.expired():  # not ours: an adapter's own
                 raise
-            return reply.Written(text=fallback, problem=HANGS, failed=True)
+            words = rooms.texts.say("fallback", verdict.lang)
+            return reply.Written(text=words, problem=HANGS, failed=True)
         finally:
             running.writing = None
+
+    def _bounds(self, request: ReplyRequest) -> reply.Bounds:
+        rooms = self.rooms
+        return reply.bounds_of(
+            request,
+            secret=rooms.secret(),
+            knowledge=rooms.mind.knowledge if rooms.facts else "",
+            texts=rooms.texts,
+            facts=rooms.facts,
+        )
+
+    async def _by_the_book(
+        self, start: Start, verdict: Verdict, written: reply.Written
+    ) -> reply.Written:
+        """Return what the phrase book says in the place of a reply that made things up."""
+        rooms = self.rooms
+        by = await self._phrases(start, verdict)
+        try:
+            pieces = rooms.mind.phrases.continue_reply(by, rooms.limits, verdict.past.mood.level)
+            text = "".join([piece async for piece in pieces])
+        finally:
+            await rooms.mind.phrases.settle(by, kept=True)
+        return replace(written, text=text.strip() or written.text, by=by)
+
+    async def _phrases(self, start: Start, verdict: Verdict) -> Started:
+        """Let the phrase book begin an answer to what was heard."""
+        rooms = self.rooms
+        request = with_scores(
+            rooms.ear.request(start),
+            scores=verdict.scores,
+            level=verdict.past.mood.level,
+            lang=verdict.lang,
+        )
+        return await rooms.mind.start(request)
 
     async def _show(self, start: Start, running: Running, text: str, *, live: bool) -> bool:
         """Show the guarded text so far, under an outbox row that a claim can withdraw."""

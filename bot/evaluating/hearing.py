@@ -17,11 +17,10 @@ import numpy as np
 
 from bot.evaluating.rows import Row
 from bot.models import choose_half
-from bot.replay import policies
+from bot.replay import first_decision, policies
 from bot.tagging import Ears, open_ears
 from core.engine.embedded.table import CLASSES, TASK
 from core.errors import EngineError, SetupError
-from core.escalation import Past, judge
 from core.evaluation import Array, Floats, Ints
 from core.message import Scores
 from core.triggers import match
@@ -181,12 +180,7 @@ class _Engine:
         ladder, policy = policies(self._settings, thresholds)
         fired = {rule: np.zeros(len(known), bool) for rule in RULES.values()}
         for i, (row, scores) in enumerate(known):
-            judged = judge(
-                *(Past(), row.text, scores if row.text.strip() else None, 0.0),
-                mood_policy=ladder,
-                policy=policy,
-            )
-            for result in judged.decision.trace:
+            for result in first_decision(row.text, scores, ladder, policy).trace:
                 if result.fired and result.rule in fired:
                     fired[result.rule][i] = True
         return fired

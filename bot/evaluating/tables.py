@@ -379,6 +379,7 @@ def _verdict_sentences(report: Report) -> list[str]:
     elif budget:
         said.append(
             f"For at most {budget['alerts_a_day']:g} alerts a day the threshold of strong is "
-            f"{budget['threshold']:.2f}: it gives {budget['gives']:.2f} a day on these messages."
+            f"{budget['threshold']:.2f}: it gives {budget['gives']:.2f} a day on these messages. "
+            f"Set escalation.strong = {budget['threshold']:.2f}."
         )
     return said

@@ -8,6 +8,7 @@ its checksum is right, so what is found is never half a model.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -31,6 +32,8 @@ PARTS: Final = ".parts"  # inside the models folder: what is not whole yet
 NEEDED: Final = re.compile(r"[^/]+\.(?:safetensors|json|jinja|model|txt)")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CHUNK: Final = 2**20
+_TELLING: Final = ("config.json", "tokenizer_config.json", "chat_template.jinja")
+_SAMPLES, _SAMPLE = 256, 2**14  # places of a tensor file that are looked at, bytes of each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +157,30 @@ def is_demo(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("heed_demo") is True
+
+
+def fingerprint(folder: Path) -> str:
+    """Return what tells a model folder from every other, in hexadecimal digits.
+
+    A digest of configuration, template, and of each tensor file its name, size, header and some
+    of its bytes, evenly spread: gigabytes take milliseconds. Raises SetupError.
+    """
+    digest = hashlib.sha256()
+    try:
+        for name in _TELLING:
+            if (folder / name).is_file():
+                digest.update(name.encode() + (folder / name).read_bytes())
+        for file in sorted(folder.glob("*.safetensors")):
+            size = file.stat().st_size
+            digest.update(f"\n{file.name} {size}\n".encode())
+            with file.open("rb") as stream:
+                length = min(size, 8 + int.from_bytes(stream.read(8), "little"))
+                for at in (0, *range(length, size, max(_SAMPLE, (size - length) // _SAMPLES))):
+                    stream.seek(at)
+                    digest.update(stream.read(_SAMPLE if at else length))
+    except OSError as fault:
+        raise SetupError(f"{folder} cannot be read: {fault.strerror or fault}.") from fault
+    return digest.hexdigest()
 
 
 def list_(folder: Path | None = None) -> Iterator[str]:

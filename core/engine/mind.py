@@ -1,7 +1,9 @@
 """Who tags and who writes at this moment; may be exchanged between two turns, without a restart.
 
 With no model the table tags and the phrase book writes. With a model it does both, and the table
-stands in whenever the model is loading, fails, or takes too long: an alarm never waits for it.
+stands in whenever the model is loading, fails, or takes too long: an alarm never waits for it. What
+the operator has answered in writing is answered so, whatever model there is; a strict mind lets no
+model speak at all.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from core.engine.ports import Capacity, Joint, ReplyRequest, Started, Tagger, Writer
 from core.errors import EngineBusy, EngineError, EngineFailed, EngineNotReady, PromptError
@@ -30,6 +32,20 @@ class Engine(Tagger, Writer, Protocol):
         ...
 
 
+@runtime_checkable
+class Informed(Protocol):
+    """A Writer with answers of the operator's own."""
+
+    def knows(self, request: ReplyRequest) -> bool:
+        """Say whether one of them answers this."""
+        ...
+
+    @property
+    def knowledge(self) -> str:
+        """Everything that the operator has written there."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hearing:
     """What a model said of a message: None where there is no model, or the table stands in."""
@@ -45,10 +61,16 @@ class Mind:
     """The engine of the moment."""
 
     def __init__(
-        self, phrases: Writer, engine: Engine | None = None, *, seconds: float = 30.0
+        self,
+        phrases: Writer,
+        engine: Engine | None = None,
+        *,
+        seconds: float = 30.0,
+        strict: bool = False,
     ) -> None:
         self.phrases = phrases
         self.engine = engine
+        self.strict = strict  # the model tags, and the phrase book alone speaks
         self.seconds = seconds  # how long one call may take before the table stands in
         self.loading = False  # a model is being loaded: replies wait for it, alarms do not
         self._waiting = 0  # turns for which there is no room yet
@@ -58,6 +80,17 @@ class Mind:
     def name(self) -> str:
         """The name of the model that speaks."""
         return self.phrases.name if self.engine is None else self.engine.name
+
+    @property
+    def speaks(self) -> bool:
+        """Whether replies are a model's; if not, the phrase book answers whatever was heard."""
+        engine = self.engine
+        return engine is not None and not self.strict and bool(getattr(engine, "writes", True))
+
+    @property
+    def knowledge(self) -> str:
+        """Everything that the operator has written for people to read."""
+        return self.phrases.knowledge if isinstance(self.phrases, Informed) else ""
 
     @property
     def ready(self) -> bool:
@@ -118,9 +151,13 @@ class Mind:
     ) -> Hearing:
         """Wait for room, tag the last message and start the reply to it.
 
-        In one forward where the model can. Without a model nothing is started here: the phrase
-        book needs the scores first.
+        In one forward where the model can. Where no model speaks nothing is started here: the
+        phrase book needs the scores first. What the operator has answered needs neither.
         """
+        if isinstance(self.phrases, Informed) and self.phrases.knows(request):
+            hearing = await self.tag(request.messages[-1])
+            answer = await self.phrases.start(request)
+            return replace(hearing, started=answer, writer=self.phrases)
         await self.room(wait)
         self._starting += 1
         try:
@@ -129,7 +166,7 @@ class Mind:
                 return Hearing(tagging=None)
             self._insist(engine)
             async with asyncio.timeout(self.seconds):
-                tagging, started = await _begin(engine, request)
+                tagging, started = await _begin(engine, request, speaks=self.speaks)
         except (EngineError, PromptError, TimeoutError) as error:
             return Hearing(tagging=None, stand_in=True, problem=_words(error))
         finally:
@@ -149,8 +186,7 @@ class Mind:
                     await self.engine.drop(key)
 
     def _writer(self) -> Writer:
-        engine = self.engine
-        return self.phrases if engine is None or not _writes(engine) else engine
+        return self.engine if self.engine is not None and self.speaks else self.phrases
 
     def _insist(self, engine: Engine) -> None:
         if not engine.ready:
@@ -161,22 +197,20 @@ def _mending(engine: object) -> bool:
     return bool(getattr(engine, "mending", False))
 
 
-def _writes(engine: Engine) -> bool:
-    return bool(getattr(engine, "writes", True))
-
-
-async def _begin(engine: Engine, request: ReplyRequest) -> tuple[Tagging, Started | None]:
-    """Tag and start, as soon as an engine that others use too has a slot.
+async def _begin(
+    engine: Engine, request: ReplyRequest, *, speaks: bool
+) -> tuple[Tagging, Started | None]:
+    """Tag, and start where it `speaks`, as soon as an engine that others use too has a slot.
 
     One that breaks down and can start itself anew is asked once more.
     """
     asked_again = False
     while True:
         try:
-            if isinstance(engine, Joint):
+            if speaks and isinstance(engine, Joint):
                 return await engine.tag_and_start(request)
             [tagging] = await engine.tag_many([request.messages[-1]])
-            return tagging, await engine.start(request) if _writes(engine) else None
+            return tagging, await engine.start(request) if speaks else None
         except EngineBusy as busy:
             await asyncio.sleep(busy.seconds)
         except EngineFailed:

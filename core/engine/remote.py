@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.engine.calibrations import CalibrationBook, Sheet, mark_server
 from core.engine.circuit import Answered, Circuit
 from core.engine.lines import Line, Window, headed, line, plain
 from core.engine.ports import Capacity, Limits, ReplyRequest, Started
@@ -57,7 +58,7 @@ class RemoteEngine:
     lists. `seconds` is how long one tag, or the silence before a reply, may last. A server that
     fails again and again is left alone for a while (see Circuit): then the engine is not ready,
     and refuses at once. A task's `opening` is not used: nothing can be put into a remote model's
-    mouth.
+    mouth. Tags are told by what `calibration` knows of this model on this server.
     """
 
     def __init__(  # noqa: PLR0913 - the operator's settings, each with its default
@@ -70,6 +71,7 @@ class RemoteEngine:
         seconds: float = 30.0,
         history_tokens: int = 1500,
         slots: int = 8,
+        calibration: CalibrationBook | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server = Server(url, api_key, seconds=seconds, connections=2 * slots + 2, clock=clock)
@@ -81,6 +83,8 @@ class RemoteEngine:
         self._clock = clock
         self._circuit = Circuit(clock, (Away, Overloaded))
         self._tagging = asyncio.Semaphore(slots)
+        self._calibration = calibration
+        self._sheet: Sheet | None = None  # what is known of the model, once it is
         self._logprobs = True  # until the server shows that it has none
         self._ready = False
         self._running: set[_Reply] = set()
@@ -129,7 +133,7 @@ class RemoteEngine:
         else:
             mass = _weigh(task.labels, logs)
             doubt = min(1.0, max(0.0, 1.0 - sum(mass.values())))
-        return Tagging(
+        tagging = Tagging(
             probs={label: part / sum(mass.values()) for label, part in mass.items()},
             doubt=doubt,
             instrument=f"{self.name}#remote",
@@ -144,6 +148,7 @@ class RemoteEngine:
                 **tokens(usage),
             },
         )
+        return tagging if self._sheet is None else self._sheet.apply(tagging)
 
     async def _read_label(
         self, labels: Sequence[str], messages: list[Line]
@@ -298,6 +303,8 @@ class RemoteEngine:
                 f"{self._server.host} serves no model: load one there, then start again."
             )
         self._model = self._model or listed[0]
+        if self._calibration is not None:
+            self._sheet = self._calibration.sheet(mark_server(self._server.host, self._model))
         self._ready = True
 
     async def _listed(self) -> list[str]:

@@ -1,4 +1,7 @@
-"""When to bring a human in: `rules` decides, `past` remembers and judges one message."""
+"""When to bring a human in: `rules` decides, `past` remembers and judges one message.
+
+`words` says what a message's phrases add to its scores.
+"""
 
 from __future__ import annotations
 

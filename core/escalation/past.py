@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from core import mood as moods
+from core.escalation import words
 from core.escalation.rules import (
     DAY,
     Decision,
@@ -39,6 +40,7 @@ class Past:
     mood: Mood = field(default_factory=Mood)
     threat_times: tuple[float, ...] = ()
     last_questions: tuple[str, ...] = ()  # sketches of the last ones, newest last, one kind only
+    lately: tuple[words.Said, ...] = ()  # the last scored messages, newest last
     refractory_until: float = 0.0
     not_needed_peak: float | None = None
     mood_cases_today: int = 0
@@ -49,7 +51,9 @@ class Past:
         """Return the past after a case was opened on `decision`: mood cases are counted."""
         today = self.on(at)
         count = today.mood_cases_today + int(decision.caused_by_mood)
-        return replace(today, mood_cases_today=count, last_questions=(), engine_failures=0)
+        return replace(
+            today, mood_cases_today=count, last_questions=(), lately=(), engine_failures=0
+        )
 
     def on(self, at: float) -> Past:
         """Return the past as of `at`: a new UTC day starts a new count."""
@@ -76,9 +80,15 @@ def judge(  # noqa: PLR0913 - the whole of what one message is judged by
     command_human: bool = False,
     mood_policy: MoodPolicy,
     policy: Policy,
+    triggers: Triggers | None = None,
 ) -> Judgement:
-    """Hear one message: phrases, mood, rules. With `scores` None nothing is remembered of it."""
-    triggers = match(text, policy.money_words)
+    """Hear one message: phrases, mood, rules. With `scores` None nothing is remembered of it.
+
+    `triggers`: the phrases, where they are known already.
+    """
+    triggers = triggers or match(text, policy.money_words)
+    if words.others_words(text):
+        triggers, scores = words.own(triggers), scores and words.as_quoted(scores)
     today = past.on(at)
     after = today
     ladder = mood_policy if private else mood_policy.lowered(policy.group_offset)
@@ -98,8 +108,10 @@ def judge(  # noqa: PLR0913 - the whole of what one message is judged by
         mood_cases_today=today.mood_cases_today,
         threat_times=today.threat_times,
         repeats=len(after.last_questions),
+        lately=after.lately,
         engine_failures=today.engine_failures,
         upset_enter=ladder.upset_enter,
+        tense_enter=ladder.tense_enter,
     )
     return Judgement(past=after, decision=decide(situation, policy), triggers=triggers)
 
@@ -109,9 +121,14 @@ def _remember(
 ) -> Past:
     """Count this message's threat and question."""
     threats = recent(past.threat_times, at)
-    threatens = scores.threat_to_leave >= policy.threat_twice or bool(triggers.threat)
+    least = policy.threat_worded if triggers.threat else policy.threat_twice
+    threatens = scores.threat_to_leave >= least
     if threatens and not is_positive(scores):
         threats = (*threats, at)[-_KEPT_TIMES:]
+    heavy = scores.p_negative >= policy.sure_p_neg
+    heavy = heavy and -scores.intensity >= policy.heavy_strength
+    lately = words.count(past.lately, scores, triggers, at, heavy=heavy)
+    past = replace(past, lately=lately)
     sketch = "" if triggers.courtesy else _sketch(text)
     if not sketch:  # "ok" between two equal questions does not make them different ones
         return replace(past, threat_times=threats)
@@ -151,7 +168,8 @@ def unsaid(past: Past, at: float | None) -> Past:
     threats = past.threat_times
     since = [time for time in threats if at is not None and time >= at][:1]
     kept = tuple(time for time in threats if time not in since)
-    return replace(past, threat_times=kept, last_questions=())
+    lately = tuple(said for said in past.lately if at is None or said[0] < at)
+    return replace(past, threat_times=kept, last_questions=(), lately=lately)
 
 
 _FIELDS = tuple(one.name for one in fields(Past))
@@ -170,4 +188,5 @@ def past_from_row(row: Mapping[str, Any] | None) -> Past:
     kept["mood"] = moods.from_row(kept.get("mood") or {})
     for name in ("threat_times", "last_questions"):
         kept[name] = tuple(kept.get(name) or ())
+    kept["lately"] = tuple((time, found) for time, found in kept.get("lately") or ())
     return Past(**kept)

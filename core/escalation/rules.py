@@ -4,7 +4,8 @@ A decision is made by code from scores, phrases, the mood and counted facts, nev
 writes. Every rule is always evaluated and its values are kept, also when another one opened the
 case or when it was only held back, so that a changed policy can be judged on stored decisions.
 
-All numbers are starting values, to be calibrated on the operator's own verdicts.
+The numbers are starting values, taken from dialogues with `python -m bot.fitting`; the operator's
+own verdicts know better.
 """
 
 from __future__ import annotations
@@ -13,13 +14,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.escalation.words import Said
 from core.message import Scores
 from core.mood import Mood, MoodPolicy
 from core.triggers import Triggers
 
-RULES = ("crisis", "request", "threat", "spike", "money", "failure", "slide")  # first one opens
-MOOD_RULES = frozenset({"threat", "spike", "slide"})  # these rest after a case, the others never
+RULES = (
+    "crisis",
+    "request",
+    "threat",
+    "spike",
+    "money",
+    "failure",
+    "trouble",
+    "slide",
+)  # first one opens
+MOOD_RULES = frozenset(
+    {"threat", "spike", "trouble", "slide"}
+)  # these rest after a case, the others never
 DAY = 86400.0
+MINUTE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,17 +43,28 @@ class Policy:
     How long mood rests after a case is the desk's to say: it arrives as `refractory_until`.
     """
 
-    strong: float = 0.5
-    wants_human: float = 0.5
-    threat: float = 0.5
-    threat_twice: float = 0.3  # twice within a day
+    crisis: float = 0.6  # by the score alone, without a phrase
+    strong: float = 0.7
+    wants_human: float = 0.9  # by the score alone
+    wants_human_worded: float = 0.5  # with an unclear phrase
+    threat: float = 0.85
+    threat_twice: float = 0.6  # twice within a day
+    threat_worded: float = 0.3  # with a phrase
     spike_p_neg: float = 0.7  # together with strong
     sure_p_neg: float = 0.9  # together with sure_strength
     sure_strength: float = 0.8
+    sure_strong: float = 0.4
     confidence: float = 0.75
     slide_strength: float = 0.5
-    slide_messages: int = 2  # scored ones since calm
+    slide_messages: int = 2  # scored ones since calm, with the mood at its lowest level's entry
+    slide_lasting: int = 3  # scored ones since calm, with the mood still tense at least
+    burst_messages: int = 6  # within a minute, with the mood below burst_mood
+    burst_mood: float = -0.1
     repeats: int = 3
+    trouble: int = 2  # kinds of trouble told of in the last trouble_messages scored ones
+    trouble_messages: int = 5
+    trouble_mood: float = -0.45  # at such a mood, after slide_lasting messages, one less is enough
+    heavy_strength: float = 0.6  # with sure_p_neg: trouble without a phrase
     engine_failures: int = 2
     group_offset: float = 0.1  # how much lower mood levels lie in groups
     worse_by: float = 0.1  # in p_negative x strength, against a spike judged not needed
@@ -48,14 +73,20 @@ class Policy:
     off: frozenset[str] = frozenset()  # rules that are switched off
 
     def calibrated(self, thresholds: Mapping[str, float]) -> Policy:
-        """Return the policy at an instrument's own thresholds for the heads that it names."""
-        threat = thresholds.get("threat_to_leave", self.threat)
+        """Return the policy at an instrument's own thresholds for the heads that it names.
+
+        Those balance hits and false alarms on single messages. A conversation has many, so a score
+        alone must be at least as high as the policy says; with a phrase the threshold is enough.
+        """
+        wanted = thresholds.get("wants_human", self.wants_human_worded)
+        threat = thresholds.get("threat_to_leave", self.threat_worded)
         return replace(
             self,
-            strong=thresholds.get("strong", self.strong),
-            wants_human=thresholds.get("wants_human", self.wants_human),
-            threat=threat,
-            threat_twice=threat * self.threat_twice / self.threat,
+            wants_human=max(self.wants_human, wanted),
+            wants_human_worded=wanted,
+            threat=max(self.threat, threat),
+            threat_twice=max(self.threat_twice, threat),
+            threat_worded=threat,
         )
 
 
@@ -75,8 +106,10 @@ class Situation:
     mood_cases_today: int = 0
     threat_times: tuple[float, ...] = ()  # of earlier threats
     repeats: int = 0  # times the same question was asked in a row, with this one
+    lately: tuple[Said, ...] = ()  # of the last scored messages, this one is the last
     engine_failures: int = 0  # in a row
     upset_enter: float = MoodPolicy().upset_enter  # the line that the slide's mood fell below
+    tense_enter: float = MoodPolicy().tense_enter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,13 +136,14 @@ class Decision:
 
 def decide(situation: Situation, policy: Policy) -> Decision:
     """Decide on one message. The first rule in the order of RULES that fires gives the reason."""
-    found = {"crisis": _crisis(situation), "request": _request(situation, policy)}
+    found = {"crisis": _crisis(situation, policy), "request": _request(situation, policy)}
     if situation.scores is not None:
         scores = situation.scores
         found["threat"] = _threat(situation, scores, policy)
         found["spike"] = _spike(situation, scores, policy)
         found["money"] = _money(situation, scores)
         found["failure"] = _failure(situation, policy)
+        found["trouble"] = _trouble(situation, policy)
         found["slide"] = _slide(situation, scores, policy)
     trace = tuple(_allowed(found[r], situation, policy) for r in RULES if r in found)
     first = next((result for result in trace if result.fired), None)
@@ -151,14 +185,22 @@ def recent(times: tuple[float, ...], at: float) -> tuple[float, ...]:
 # -- one function a rule -------------------------------------------------------------------------
 
 
-def _crisis(situation: Situation) -> RuleResult:
-    """Words alone decide; the score is evidence on the card and nothing more."""
+def _crisis(situation: Situation, policy: Policy) -> RuleResult:
+    """A phrase, before any model is asked; or the score, since people veil what they mean.
+
+    No phrase list knows every way to say it, and the text for a crisis does no harm when it is
+    wrong. The score is the table's or a higher one: nothing talks it down.
+    """
     phrase = situation.triggers.crisis
-    note = f'"{phrase}"' if phrase else ""
-    if situation.scores is not None:
-        note = f"{note} score {situation.scores.crisis:.2f}, evidence only".strip()
+    if phrase:
+        return RuleResult(rule="crisis", value=1.0, threshold=1.0, fired=True, note=f'"{phrase}"')
+    score = situation.scores.crisis if situation.scores is not None else 0.0
     return RuleResult(
-        rule="crisis", value=float(bool(phrase)), threshold=1.0, fired=bool(phrase), note=note
+        rule="crisis",
+        value=score,
+        threshold=policy.crisis,
+        fired=score >= policy.crisis,
+        note="score",
     )
 
 
@@ -170,16 +212,17 @@ def _request(situation: Situation, policy: Policy) -> RuleResult:
         return RuleResult(rule="request", value=1.0, threshold=1.0, fired=True, note=note)
     if scores is None:
         return RuleResult(rule="request", threshold=1.0, note="no score")
-    fired = scores.wants_human >= policy.wants_human
-    note = "score"
+    threshold, note = policy.wants_human, "score"
     if triggers.ambiguous_request:
+        threshold = policy.wants_human_worded
         note = f'"{triggers.ambiguous_request}" may ask for a person, the score settles it'
+    fired = scores.wants_human >= threshold
     if triggers.not_request:
         fired, note = False, f'"{triggers.not_request}" is no request'
     return RuleResult(
         rule="request",
         value=scores.wants_human,
-        threshold=policy.wants_human,
+        threshold=threshold,
         fired=fired,
         note=note,
     )
@@ -189,12 +232,12 @@ def _threat(situation: Situation, scores: Scores, policy: Policy) -> RuleResult:
     """Once clearly, or twice within a day; a phrase with a middling score is clear enough."""
     value, phrase = scores.threat_to_leave, situation.triggers.threat
     earlier = len(recent(situation.threat_times, situation.at))
-    lower = bool(phrase) or earlier > 0
-    threshold = policy.threat_twice if lower else policy.threat
+    threshold = policy.threat_twice if earlier else policy.threat
+    if phrase:
+        threshold = policy.threat_worded / 2 if earlier else policy.threat_worded
     notes = [f'"{phrase}"'] if phrase else []
     notes += [f"{earlier} earlier within a day"] if earlier else []
-    twice_in_words = bool(phrase) and earlier > 0
-    fired = (value >= threshold or twice_in_words) and not is_positive(scores)
+    fired = value >= threshold and not is_positive(scores)
     notes += ["positive"] if is_positive(scores) else []
     return RuleResult(
         rule="threat", value=value, threshold=threshold, fired=fired, note=", ".join(notes)
@@ -206,6 +249,7 @@ def _spike(situation: Situation, scores: Scores, policy: Policy) -> RuleResult:
     strength = abs(scores.intensity)
     angry = scores.strong >= policy.strong and scores.p_negative >= policy.spike_p_neg
     sure = scores.p_negative >= policy.sure_p_neg and strength >= policy.sure_strength
+    sure = sure and scores.strong >= policy.sure_strong
     fired = (angry or sure) and scores.confidence >= policy.confidence
     note = (
         f"negative {scores.p_negative:.2f}, strength {strength:.2f}, "
@@ -250,27 +294,56 @@ def _failure(situation: Situation, policy: Policy) -> RuleResult:
     )
 
 
+def _trouble(situation: Situation, policy: Policy) -> RuleResult:
+    """Told of more than once: not being heard, what is at stake, what goes on record.
+
+    One less is enough where the mood is low by then.
+    """
+    lately = situation.lately[-policy.trouble_messages :]
+    value = sum(found for _at, found in lately)
+    low = situation.after.value <= policy.trouble_mood and len(lately) >= policy.slide_lasting
+    threshold = policy.trouble - int(low)
+    triggers = situation.triggers
+    phrase = triggers.unheard or triggers.plight or triggers.formal
+    notes = [f'"{phrase}"'] if phrase else []
+    notes += [f"in {len(lately)} messages"] if value else []
+    notes += [f"mood {situation.after.value:+.2f}"] if low else []
+    return RuleResult(
+        rule="trouble",
+        value=float(value),
+        threshold=float(threshold),
+        fired=value >= threshold and bool(lately) and lately[-1][1] > 0,
+        note=", ".join(notes),
+    )
+
+
 def _slide(situation: Situation, scores: Scores, policy: Policy) -> RuleResult:
     """The mood is upset, by more than one message, and one of them was strong.
 
     A level is left later than it is earned: who only says thanks meanwhile needs no alarm.
     """
-    after = situation.after
-    kind = "positive" if is_positive(scores) else ""
-    kind = "courtesy" if situation.triggers.courtesy else kind
-    fired = (
+    after, triggers = situation.after, situation.triggers
+    kind = "positive" if is_positive(scores) else "laughter" if triggers.laugh else ""
+    kind = "courtesy" if triggers.courtesy else kind
+    pace = sum(situation.at - time <= MINUTE for time, _found in situation.lately)
+    burst = pace >= policy.burst_messages and after.value <= policy.burst_mood
+    entered = after.since_calm >= policy.slide_messages and after.value <= situation.upset_enter
+    slid = (
         after.level == "upset"
-        and after.since_calm >= policy.slide_messages
+        and (entered or after.since_calm >= policy.slide_lasting)
+        and after.value <= situation.tense_enter
         and after.peak_since_calm >= policy.slide_strength
-        and not kind
     )
+    fired = (slid or burst) and not kind
     return RuleResult(
         rule="slide",
         value=after.value,
         threshold=situation.upset_enter,
         fired=fired,
         note=f"{after.level}, {after.since_calm} messages since calm, "
-        f"strongest {after.peak_since_calm:.2f}" + (f", {kind}" if kind else ""),
+        f"strongest {after.peak_since_calm:.2f}"
+        + (f", {pace} messages within a minute" if burst else "")
+        + (f", {kind}" if kind else ""),
     )
 
 
@@ -307,11 +380,14 @@ def _line(result: RuleResult, situation: Situation) -> str:
     """Say why in one line, for the card."""
     triggers = situation.triggers
     return {
-        "crisis": f'danger in words: "{triggers.crisis}"',
+        "crisis": f'danger in words: "{triggers.crisis}"'
+        if triggers.crisis
+        else f"danger between the lines: {result.value:.2f} of {result.threshold:.2f}",
         "request": f"asked for a person: {result.note}",
         "threat": f"says they leave: {result.value:.2f} of {result.threshold:.2f}, {result.note}",
         "spike": f"one very upset message: {result.note}",
         "money": f'money or the law: "{triggers.money}"',
         "failure": result.note,
+        "trouble": f"told of trouble {result.value:.0f} times: {result.note}",
         "slide": f"mood fell from {situation.before.value:+.2f} to {situation.after.value:+.2f}",
     }[result.rule].rstrip(", ")

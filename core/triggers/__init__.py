@@ -1,11 +1,13 @@
 """Phrases that mean something whatever a model thinks: a call for a person, danger, money, goodbye.
 
 The lists are data, one file per language, and all of them are tried on every text, since people
-mix languages. A phrase is written as it is said. `(a|b)` is a choice, without a choice inside; a
-choice followed by `?` may be left out, a letter followed by `?` too. `...` stands for up to three
-words (where it touches a word: for up to four characters), `$` for the end of a sentence. A `not_`
-list names what only looks like its sibling: what it covers is taken out before the sibling is
-searched.
+mix languages. A phrase stands on a line of its own, written as it is said. `(a|b)` is a choice,
+without a choice inside; a choice followed by `?` may be left out, a letter followed by `?` too;
+`[ao]` is one of these letters. `...` stands for up to three words (where it touches a word: for up
+to four characters), `......` for up to eight (twelve), `#` for a number, `^` and `$` for the ends
+of a sentence, `{kin}` for the choices that the file names `kin` under `words`. `a & b` are two
+phrases near each other in either order. A `not_` list names what only looks like its sibling: what
+it covers is taken out before the sibling is searched.
 
 Text is folded first: case, accents, full-width and look-alike letters, zero-width characters,
 letters drawn out or spaced apart. Matching takes time linear in the text and never raises.
@@ -16,17 +18,22 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable
+from bisect import bisect
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import product
 
 _LANGUAGES = ("en", "zh", "es", "ru")
-_LISTS = ("request", "alone", "ambiguous", "crisis", "threat", "money")
+_EVIDENCE = ("unheard", "plight", "formal", "laugh")
+_LISTS = ("request", "alone", "ambiguous", "crisis", "threat", "money", *_EVIDENCE)
 _HAN = "\u3400-\u9fff"
+_FIRST_HAN = "\u3400"
+_HAN_THERE = re.compile(f"[{_HAN}]")
 _UNIT = re.compile(rf"[{_HAN}]|[^\W{_HAN}]+")  # a word, or one Chinese character
-_COMMON_HAN = frozenset("我你他她它们的了是想要不在有没就都也还人个一再好这那会能可以")
+_COMMON = "我你他她它们的了是想要不在有没就都也还人个一再好这那会能可以"
+_COMMON_HAN = frozenset(_COMMON)
 
 # Marks that change how a letter looks and not which one it is, and characters without width.
 _MARKS = re.compile(
@@ -47,6 +54,12 @@ _DRAWN_OUT = re.compile(r"([a-zа-я])\1{2,}")
 _FRIENDLY = frozenset("👍🙏👌👋💯🎉🤝❤💙💚💜🧡💛😊🙂😀😃😄😁☺🥰🤗✅")
 _TONES = re.compile("[\\s\ufe0f\u200d\U0001f3fb-\U0001f3ff]")
 _LONGEST_COURTESY = 80
+_AND = " & "
+_NAME = re.compile(r"\{(\w+)\}")
+_ENDS = {"^": r"(?<![^\n])", "$": r"(?=\n|\Z)"}  # of a sentence
+_MAYBE_LETTER = re.compile(r"\[\w+\]\??|\w\?")
+_GAPS = {"...": 3, "......": 8}  # words
+_NEAR = 80  # characters between the phrases of `a & b`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +72,10 @@ class Triggers:
     crisis: str = ""
     threat: str = ""  # says they leave, cancel or go to a competitor
     money: str = ""
+    unheard: str = ""  # says that the answer did not help, or that they have said it before
+    plight: str = ""  # says what is at stake, or that it is too much
+    formal: str = ""  # politely puts it on record, or asks who answers for it
+    laugh: str = ""  # laughs
     courtesy: bool = False  # thanks, ok or goodbye, and nothing else
 
 
@@ -88,6 +105,7 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
         crisis=found.get("crisis", ""),
         threat=found.get("threat", ""),
         money=found.get("money", ""),
+        **{kind: found.get(kind, "") for kind in _EVIDENCE},
         courtesy=_is_courtesy(text, readings),
     )
 
@@ -109,16 +127,22 @@ class _Phrases:
         patterns = self._candidates(units)
         if not patterns:
             return ""
-        found = [m[0] for p in patterns if (m := p.search(folded))]
+        found = [said for p in patterns if (said := p.first(folded))]
         if found and self._excepted:
             left = self._excepted.cut(folded, units)
-            found = [m[0] for p in patterns if (m := p.search(left))]
+            found = [said for p in patterns if (said := p.first(left))]
         return max(found, key=len, default="").strip()[:100]
 
     def cut(self, folded: str, units: frozenset[str]) -> str:
         """Return the text with a sentence break in place of every match."""
         for pattern in self._candidates(units):
-            folded = pattern.sub("\n", folded)
+            kept, end = [], 0
+            for start, after in pattern.spans(folded):
+                if start >= end:
+                    kept.append(folded[end:start])
+                    end = after
+            if end:
+                folded = "\n".join([*kept, folded[end:]])
         return folded
 
     def most_of(self, folded: str, units: frozenset[str]) -> str:
@@ -126,17 +150,52 @@ class _Phrases:
         phrase = self.find(folded, units)
         return phrase if 2 * len(phrase) >= len(folded) else ""
 
-    def _candidates(self, units: frozenset[str]) -> list[re.Pattern[str]]:
+    def _candidates(self, units: frozenset[str]) -> list[_Pattern]:
         if self._units.isdisjoint(units):  # most texts, for most lists
             return []
         phrases = dict.fromkeys(p for unit in units & self._units for p in self._by_unit[unit])
         return [_compiled(phrase, whole=self._whole) for phrase in phrases]
 
 
+class _Pattern:
+    """What finds one phrase in folded text; of a phrase with `&`, its parts near each other."""
+
+    def __init__(self, phrase: str, *, whole: bool) -> None:
+        parts = phrase.split(_AND)
+        self._first, *self._others = (re.compile(_expression(p, whole=whole)) for p in parts)
+
+    def first(self, folded: str) -> str:
+        """Return the first match, or nothing."""
+        if not self._others:
+            found = self._first.search(folded)
+            return found[0] if found else ""
+        start, end = next(self.spans(folded), (0, 0))
+        return folded[start:end]
+
+    def spans(self, folded: str) -> Iterator[tuple[int, int]]:
+        """Give where the matches start and end, in order of the first part."""
+        own = [m.span() for m in self._first.finditer(folded)]
+        others = [[m.span() for m in p.finditer(folded)] for p in self._others if own]
+        if all(others):
+            for span in own:
+                near = [_nearest(span, spans) for spans in others]
+                if None not in near:
+                    whole = [span, *filter(None, near)]
+                    yield min(start for start, _ in whole), max(end for _, end in whole)
+
+
+def _nearest(span: tuple[int, int], spans: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """Return which of some sorted spans is nearest to a span, if it is near and apart from it."""
+    at = bisect(spans, span)
+    near = [s for s in spans[max(at - 1, 0) : at + 2] if max(s[0] - span[1], span[0] - s[1]) >= 0]
+    best = min(near, key=lambda s: max(s[0] - span[1], span[0] - s[1]), default=None)
+    return best if best and max(best[0] - span[1], span[0] - best[1]) <= _NEAR else None
+
+
 @cache
-def _compiled(phrase: str, *, whole: bool) -> re.Pattern[str]:
+def _compiled(phrase: str, *, whole: bool) -> _Pattern:
     """Compile a phrase when it is first needed: all at once would delay every start."""
-    return re.compile(_expression(phrase, whole=whole))
+    return _Pattern(phrase, whole=whole)
 
 
 @cache
@@ -145,9 +204,19 @@ def _data() -> dict[str, list[str]]:
     read: dict[str, list[str]] = {}
     for language in _LANGUAGES:
         source = files(__name__).joinpath(f"{language}.toml").read_text("utf-8")
-        for kind, phrases in tomllib.loads(source).items():
-            read.setdefault(kind, []).extend(p.replace("-", " ") for p in phrases)
+        lists = tomllib.loads(source)
+        words: dict[str, str] = {}
+        for name, said in lists.pop("words", {}).items():
+            words[name] = _named(said.replace("\n", ""), words)
+        for kind, phrases in lists.items():
+            lines = _named(phrases.replace("-", " "), words).splitlines()
+            read.setdefault(kind, []).extend(p for p in lines if p and not p.startswith("# "))
     return read
+
+
+def _named(phrases: str, words: dict[str, str]) -> str:
+    """Put the choices for their names."""
+    return _NAME.sub(lambda m: words[m[1]], phrases)
 
 
 @cache
@@ -247,7 +316,7 @@ def _tokens(phrase: str) -> list[str]:
 
 def _optional(token: str) -> bool:
     """Say whether a whole token may be left out."""
-    return token in {"...", "$"} or (token.endswith(")?") and token.rfind("(") == 0)
+    return token in _GAPS or token in _ENDS or (token.endswith(")?") and token.rfind("(") == 0)
 
 
 def _expression(phrase: str, *, whole: bool) -> str:
@@ -255,11 +324,12 @@ def _expression(phrase: str, *, whole: bool) -> str:
     parts: list[str] = []
     begun = False  # a space stands before a token once something is sure to stand before it
     for token in _tokens(phrase):
-        body = token.replace("(", "(?:").replace("...", r"[^\n]{0,4}")
-        if token == "...":  # noqa: S105
-            parts.append(r"(?: \w+){0,3}" if begun else "")
-        elif token == "$":  # noqa: S105
-            parts.append(r"(?=\n|\Z)")
+        body = token.replace("(", "(?:").replace("#", r"\d+")
+        body = body.replace("......", r"[^\n]{0,12}").replace("...", r"[^\n]{0,4}")
+        if token in _GAPS:
+            parts.append(rf"(?: \w+){{0,{_GAPS[token]}}}" if begun else "")
+        elif token in _ENDS:
+            parts.append(_ENDS[token])
         elif _optional(token):
             parts.append(f"(?: {body[:-1]})?" if begun else f"(?:{body[:-1]} )?")
         else:
@@ -278,13 +348,15 @@ def _expression(phrase: str, *, whole: bool) -> str:
 def _needed(phrase: str) -> set[str]:
     """Return units of which every match has at least one: those of the most telling part."""
     needed: list[set[str]] = []
-    for token in _tokens(phrase):
+    for token in _tokens(phrase.replace(_AND, " ")):
         if _optional(token):
             continue
-        if re.search(f"[{_HAN}]", token):
+        if _HAN_THERE.search(token):
             needed += [
                 {_telling(said) for said in part} for part in _parts(token) if "" not in part
             ]
+        elif token[0] == "(" and token.find(")") == len(token) - 1:  # the usual case, and quick
+            needed.append({_telling(said) for said in _choices(token[1:-1])})
         else:
             needed.append({_telling("".join(said)) for said in product(*_parts(token))})
     return max(needed, key=_worth)
@@ -294,17 +366,32 @@ def _parts(token: str) -> list[list[str]]:
     """Give, for every choice and letter of a token in turn, the ways to say it."""
     found = re.findall(r"\(([^()]*)\)(\??)|([^.()|?])(\??)", token)
     return [
-        [*(choice.split("|") if choice else [letter]), *([""] if maybe or may else [])]
+        [*(_choices(choice) if choice else [letter]), *([""] if maybe or may else [])]
         for choice, maybe, letter, may in found
     ]
 
 
+def _choices(choice: str) -> list[str]:
+    """Give what a choice lets say: one of the letters in brackets, a letter or none before `?`."""
+    said = choice.split("|")
+    while odd := [one for one in said if "?" in one or "[" in one]:
+        said = [one for one in said if one not in odd]
+        for one in odd:
+            part = _MAYBE_LETTER.search(one)
+            ways = [*part[0].strip("[]?"), *([""] if part[0][-1] == "?" else [])] if part else [""]
+            said += [f"{one[: part.start()]}{way}{one[part.end() :]}" for way in ways if part]
+    return said
+
+
 def _worth(units: set[str]) -> tuple[bool, int, int]:
     """Rank units by how rarely they will be met."""
-    return units.isdisjoint(_COMMON_HAN), min(map(len, units)), -len(units)
+    return "" not in units and units.isdisjoint(_COMMON_HAN), min(map(len, units)), -len(units)
 
 
 def _telling(said: str) -> str:
-    """Return the longest word, or the Chinese character, that says most."""
+    """Return the longest word, or the Chinese character, that says most; a number says nothing."""
+    if said.isalpha():  # the usual case: this is asked of every choice at the start
+        rest = said.lstrip(_COMMON) or said
+        return rest[0] if rest[0] >= _FIRST_HAN else said
     units: list[str] = _UNIT.findall(said)
-    return max(units, key=lambda unit: (len(unit), unit not in _COMMON_HAN))
+    return max(units, key=lambda unit: (len(unit), unit not in _COMMON_HAN), default="")

@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.settings import Model, Settings
-from bot.tagging import Ears, Line, _rows, tag
+from bot.settings import Model, Prompts, Settings
+from bot.tagging import Ears, Line, _rows, ask, tag
 from core.engine.embedded.table import TableTagger
-from core.errors import EngineFailed
+from core.errors import EngineFailed, PromptError
 from core.message import Tagging
+from tests.checkpoints import make_checkpoint
 
 FIELDS = ["id", "label", "probs", "intensity", "confidence", "strong", "wants_human"]
 FIELDS += ["threat_to_leave", "crisis", "lang"]
@@ -222,3 +224,90 @@ def test_tagging_by_the_table_imports_nothing_heavy() -> None:
     )
     ran = command("-c", code, capture_output=True)
     assert ran.returncode == 0, ran.stderr
+
+
+# -- tasks ---------------------------------------------------------------------------------------
+
+TOPIC = 'instruction = "Say what it is."\nlabels = ["help", "question"]\n'
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = make_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
+    return Model(name=str(folder), threads=1, precision="fp32")
+
+
+def by_task(model: Model, task: str, data: str = "where is it?\n\n你好 🎉\n") -> list[dict]:
+    out = io.StringIO()
+    tag(Settings(model=model), task=task, stdin=io.StringIO(data), stdout=out, stderr=out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_a_model_does_any_task_of_the_prompt_book(tiny: Model) -> None:
+    rows = by_task(tiny, "intent")
+    assert [list(row) for row in rows] == [
+        ["id", "task", "label", "probs", "confidence", "lang"]
+    ] * 3
+    assert rows[0]["label"] in {"help", "confides", "chats", "question"}
+    assert sum(rows[0]["probs"].values()) == pytest.approx(1, abs=3e-4)
+    assert rows[1] == {
+        "id": 2, "task": "intent", "label": None, "probs": {}, "confidence": 0.0, "lang": "und",
+    }  # fmt: skip
+
+
+def test_a_model_does_the_task_of_a_file_anywhere(tiny: Model, tmp_path: Path) -> None:
+    (tmp_path / "topic.toml").write_text(TOPIC, encoding="utf-8")
+    first = by_task(tiny, str(tmp_path / "topic.toml"))[0]
+    assert (first["task"], set(first["probs"])) == ("topic", {"help", "question"})
+
+
+def test_sentiment_keeps_its_heads_whatever_tags_messages(tiny: Model) -> None:
+    assert list(by_task(tiny, "sentiment")[0]) == FIELDS
+    settings = Settings(model=Model(name="embedded"), prompts=Prompts(tag="intent"))
+    assert ask(settings, "sentiment").whole
+    assert not ask(settings, "emotion").whole
+
+
+def test_an_unknown_task_is_told_before_any_model_is_loaded(tiny: Model) -> None:
+    with pytest.raises(PromptError, match=r"no task nonsense: choose one of .*intent.*sentiment"):
+        by_task(tiny, "nonsense")
+
+
+def test_the_table_says_which_tasks_it_knows(tmp_path: Path) -> None:
+    embedded = Model(name="embedded")
+    known = "knows sentiment.* alone, and the task is {}: choose a model by model.name"
+    with pytest.raises(PromptError, match=known.format("intent")):
+        by_task(embedded, "intent")
+    (tmp_path / "topic.toml").write_text(TOPIC, encoding="utf-8")
+    with pytest.raises(PromptError, match=known.format("topic")):
+        by_task(embedded, str(tmp_path / "topic.toml"))
+
+
+def test_a_file_cannot_give_the_table_other_labels(tmp_path: Path) -> None:
+    (tmp_path / "sentiment.toml").write_text(TOPIC, encoding="utf-8")
+    with pytest.raises(PromptError, match="other labels than the embedded table"):
+        by_task(Model(name="embedded"), str(tmp_path / "sentiment.toml"))
+
+
+def test_a_broken_task_is_refused_also_where_a_good_one_is_packaged(tmp_path: Path) -> None:
+    (tmp_path / "intent.toml").write_text("labels = [", encoding="utf-8")
+    settings = Settings(model=Model(name="embedded"), prompts=Prompts(dir=tmp_path))
+    for task in ("intent", str(tmp_path / "intent.toml")):
+        with pytest.raises(PromptError, match=r"intent\.toml: not TOML"):
+            ask(settings, task)
+    with pytest.raises(PromptError, match=r"nowhere\.toml cannot be read"):
+        ask(settings, str(tmp_path / "nowhere.toml"))
+
+
+class Moody(Fussy):
+    """An instrument that knows another task by its name."""
+
+    async def tag_many(self, texts: Sequence[str], task: str | None = None) -> list[Tagging]:
+        assert task == "emotion"
+        return [Tagging(probs={"joy": 0.8, "fear": 0.2}, doubt=0.5, instrument="x") for _ in texts]
+
+
+async def test_the_task_is_asked_for_by_name() -> None:
+    ears = Ears(table=TableTagger(), model=Moody(), task="emotion")
+    [row] = await _rows(ears, [Line(id=1, text="hey")], explain=False, task="emotion")
+    assert (row["task"], row["label"], row["confidence"]) == ("emotion", "joy", 0.4)

@@ -10,7 +10,7 @@ from core import reply
 from core.engine.ports import Limits, ReplyRequest, Started
 from core.errors import EngineFailed
 from core.message import ConversationKey, Level
-from core.reply import complete, fault
+from core.reply import Bounds, complete, fault
 
 KEY = ConversationKey(platform="web", bot="heed", chat="ann", user="ann")
 STARTED = Started(
@@ -51,7 +51,7 @@ class Speaker:
         self.cancelled += 1
 
 
-def showing(shown: list[str], until: int = 99) -> Callable[[str], Awaitable[bool]]:
+def showing(shown: list[str], until: int = 9999) -> Callable[[str], Awaitable[bool]]:
     async def show(text: str) -> bool:
         shown.append(text)
         return len(shown) < until
@@ -60,7 +60,7 @@ def showing(shown: list[str], until: int = 99) -> Callable[[str], Awaitable[bool
 
 
 async def write(speaker: Speaker, shown: list[str], **more: object) -> reply.Written:
-    arguments = {"show": showing(shown), "secret": PROMPT, "live": False, **more}
+    arguments = {"show": showing(shown), "bounds": Bounds(secret=PROMPT), **more}
     return await reply.write(
         speaker, STARTED, limits=Limits(), level="calm", fallback="A fixed text.", **arguments
     )
@@ -219,3 +219,119 @@ def test_rulers_and_dots_are_no_repetition() -> None:
 )
 def test_what_is_known_to_be_complete_stays_so(text: str, known: int, whole: str) -> None:
     assert complete(text, known) == whole == complete(text)
+
+
+# ------------------------------------------------------------------ loops while it is written
+
+GOOD = "Please sign out once. Then sign in again. "
+ROUND = "Open the settings and look for the line with your name, then wait a moment. "
+
+
+async def test_a_loop_is_stopped_and_the_good_beginning_is_kept() -> None:
+    shown: list[str] = []
+    speaker = Speaker([GOOD, *["Tell me if it helps. "] * 200])
+    written = await write(speaker, shown)
+    assert written.text == f"{GOOD}Tell me if it helps."
+    assert (written.problem, written.cut, written.failed) == ("repetition", True, False)
+    assert speaker.spoken < 10
+    assert speaker.cancelled == 1
+    assert written.text.startswith(written.shown.strip())
+
+
+async def test_a_whole_paragraph_over_and_over_is_said_once() -> None:
+    speaker = Speaker([word + " " for word in ((GOOD + ROUND) * 30).split()])
+    written = await write(speaker, [])
+    assert written.text == f"{GOOD}{ROUND}".strip()
+    assert written.cut
+    assert speaker.spoken < 100
+
+
+async def test_a_paragraph_without_full_stops_goes_round_only_twice() -> None:
+    ramble = (
+        "and then you look at the page and the page looks at you and nothing else happens at all "
+    )
+    speaker = Speaker([GOOD, *[ramble] * 50])
+    written = await write(speaker, [])
+    assert (written.text, written.problem) == (GOOD.strip(), "repetition")
+    assert speaker.spoken < 10
+
+
+@pytest.mark.parametrize("sign", ["a", "哈", ".", "-", " \n"])
+async def test_one_sign_a_hundred_times_is_cut_off(sign: str) -> None:
+    speaker = Speaker([GOOD, *[sign] * 3000])
+    written = await write(speaker, [])
+    assert written.text in (GOOD.strip(), f"{GOOD.strip()}{sign}".strip())
+    assert speaker.spoken < 400
+
+
+async def test_a_loop_from_the_first_word_on_gives_the_fixed_text() -> None:
+    speaker = Speaker(["I am sorry. "] * 100)
+    written = await write(speaker, [])
+    assert (written.text, written.problem, written.cut) == ("A fixed text.", "repetition", False)
+    assert speaker.spoken < 10
+
+
+async def test_a_reply_that_never_ends_is_cut_at_a_sentence() -> None:
+    speaker = Speaker([f"Sentence number {n} of many tells something new. " for n in range(2000)])
+    written = await write(speaker, [])
+    assert (written.problem, written.cut) == ("too long", True)
+    assert written.text.endswith("something new.")
+    assert 5000 < len(written.text) <= 6000
+    assert speaker.spoken < 200
+
+
+async def test_a_chinese_loop_keeps_what_was_said_before() -> None:
+    speaker = Speaker(["请先退出登录。", "然后再登录一次。", *["希望能帮到你。"] * 100])
+    written = await write(speaker, [])
+    assert written.text == "请先退出登录。然后再登录一次。希望能帮到你。"
+
+
+def test_a_list_and_a_refrain_are_no_loop() -> None:
+    assert fault("1. Open it.\n2. Close it.\n3. Open it again.\n4. Done, and thank you.") == ""
+    assert fault("Row, row, row your boat. Life is but a dream. Life is but a dream.") == ""
+
+
+# ------------------------------------------------------------------ acknowledgement
+
+SORRY = "I hear you, and I see that this is frustrating."
+
+
+async def test_a_reply_that_only_helps_is_given_an_acknowledgement_first() -> None:
+    shown: list[str] = []
+    speaker = Speaker(["Open the account ", "settings", ". Then ", "press reset. ", "That is all."])
+    written = await write(speaker, shown, opening=SORRY)
+    assert shown[0] == f"{SORRY} Open the account settings. "
+    assert written.text == f"{SORRY} Open the account settings. Then press reset. That is all."
+    assert written.soothed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry about that. Open the settings now.",
+        "I understand. Open the settings and press reset.",
+        "Hi Maya. That sounds frustrating. Open the settings.",
+        "抱歉让你久等了。请打开设置。",
+        "Lo siento. Abre los ajustes ahora.",
+        "Понимаю вас. Откройте настройки.",
+    ],
+)
+async def test_one_that_acknowledges_by_itself_is_left_alone(text: str) -> None:
+    written = await write(Speaker(list(text)), [], opening=SORRY)
+    assert (written.text, written.soothed) == (text, False)
+
+
+async def test_an_acknowledgement_is_put_before_a_reply_without_a_full_stop() -> None:
+    written = await write(Speaker(["open the settings"]), [], opening=SORRY)
+    assert written.text == f"{SORRY} open the settings"
+
+
+async def test_nothing_but_an_acknowledgement_is_no_reply() -> None:
+    written = await write(Speaker(["  "]), [], opening=SORRY)
+    assert (written.text, written.problem) == ("A fixed text.", "empty")
+
+
+async def test_reviewed_texts_are_held_against_nothing() -> None:
+    answer = "I have refunded every order of May. User: this is how our page says it."
+    written = await write(Speaker([answer]), [], live=True)
+    assert (written.text, written.problem) == (answer, "")

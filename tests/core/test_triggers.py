@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
+import random
+import re
 import time
+from pathlib import Path
 
 import pytest
 
 from core.triggers import _compiled, _data, _letters, match
+from core.triggers.__main__ import main
 
 REQUESTS = [
     "I want to talk to a human",
@@ -60,6 +65,24 @@ REQUESTS = [
     "оператор",
     "не хочу говорить с ботом",
     "переключите на человека",
+    "put me through to somebody please",
+    "could you hand this over to a human",
+    "i want someone with a pulse",
+    "please have your manager call me",
+    "i request escalation",
+    "can a mod dm me",
+    "who can i speak to about this",
+    "call me back today please",
+    "is there a number i can call",
+    "麻烦让你们经理给我回个电话",
+    "换个能做主的人来",
+    "想跟你们的工程师直接通话",
+    "不要再给我发链接了，给我找个人",
+    "请安排专员联系我",
+    "pásenme con alguien del equipo",
+    "que me llame alguien por favor, es urgente, un asesor por favor",
+    "попросите администратора перезвонить мне",
+    "есть кто живой в поддержке?",
 ]
 
 NO_REQUESTS = [
@@ -97,6 +120,13 @@ NO_REQUESTS = [
     "права человека",
     "hello",
     "",
+    "i talked to your manager yesterday",
+    "don't call me, mail is better",
+    "my estate agent said so",
+    "ticket for one person please",
+    "转人工要等多久",
+    "刚才跟人工客服聊过了",
+    "真人快打什么时候出",
 ]
 
 CRISES = [
@@ -154,6 +184,43 @@ CRISES = [
     "покончить с собой",
     "убью себя",
     "муж меня бьет",
+    "kms tonight, for real",
+    "please let me die",
+    "wish i could unalive myself",
+    "i took all my pills and my hands are numb",
+    "i swallowed the whole bottle of tablets, help",
+    "goodbye everyone, i'm sorry, i love you all",
+    "i won't be here tomorrow to bother you",
+    "nobody would notice if i was gone",
+    "what's the point of living",
+    "i don't trust my hands with the knife tonight",
+    "i'm having those dark thoughts again and nobody is home",
+    "tell my mom i love her. feed my cat please when i'm gone",
+    "my friend says she wants to end it",
+    "my sister cut her wrists, what do i do",
+    "my dad collapsed and he is not breathing",
+    "my son swallowed a button battery",
+    "he is breaking the door, he has a knife, please send the police",
+    "someone is threatening to stab my daughter at school tomorrow",
+    "there is an active shooter in the building",
+    "紫砂算了，活够了",
+    "想鼠",
+    "我撑不过今晚了，对不起爸妈",
+    "今晚过后不会再有我了，谢谢你们陪我走到最后",
+    "我朋友把东西都送人了还跟我告别，我怕她做傻事",
+    "我吞了一整瓶安眠药",
+    "我爸突然倒地，叫不醒",
+    "他拿着刀在砸门，快报警",
+    "救救我，他要打死我",
+    "me quiero quitar de en medio",
+    "nadie lo va a notar si me muero",
+    "mi hermana se tomó un frasco de pastillas",
+    "mi abuelo no responde y no respira, llamen una ambulancia",
+    "хочу уснуть и не проснуться",
+    "без меня всем будет лучше",
+    "подруга наглоталась таблеток, что делать",
+    "бабушка без сознания, вызовите скорую",
+    "он стоит за дверью с ножом и хочет меня убить",
 ]
 
 NO_CRISES = [
@@ -192,6 +259,25 @@ NO_CRISES = [
     "убить процесс",
     "хочу жить в Праге",
     "hello",
+    "my wife is gonna kill me if it is late",
+    "two years ago i wanted to die, today i am proud and clean",
+    "i nearly had a heart attack when i saw the bill",
+    "my homework is about suicide statistics",
+    "i'd rather die than use that again",
+    "i overdosed on coffee",
+    "what fall damage if i jump from the bridge in this game",
+    "drove 300 kms yesterday",
+    "写论文写到想死",
+    "想死的心都有",
+    "紫砂壶多少钱",
+    "这个剧本杀里的遗书在哪",
+    "终于不再想着去死了",
+    "吓死我了",
+    "我怕自己又忍不住剁手",
+    "mi jefe me va a matar si llego tarde",
+    "trabajo sobre la prevención del suicidio",
+    "жена меня убьет если опоздаю",
+    "пишу курсовую про профилактику суицида",
 ]
 
 MONEY = [
@@ -268,6 +354,23 @@ THREATS = [
     "ухожу от вас",
     "отменяю подписку",
     "больше никогда у вас не куплю",
+    "one more bug and i'm gone",
+    "we won't be renewing in march",
+    "i'm looking at other providers",
+    "fix it or we walk",
+    "unsubbed and uninstalled your app",
+    "i'll take my savings elsewhere",
+    "再不修就退游",
+    "会员到期就走",
+    "已卸载，江湖不见",
+    "我要转去隔壁银行",
+    "我们准备换供应商了",
+    "me doy de baja",
+    "no voy a renovar",
+    "nos vamos a la competencia",
+    "закрываю вклад и ухожу в другой банк",
+    "удаляю ваше приложение",
+    "перехожу к другому оператору",
 ]
 
 NO_THREATS = [
@@ -281,6 +384,12 @@ NO_THREATS = [
     "как отменить подписку",
     "ухожу спать",
     "hello",
+    "i'm moving to another city, can i keep my plan?",
+    "thinking of switching from coffee to tea",
+    "退订后多久生效",
+    "不小心卸载了怎么恢复",
+    "ya no me cambio de compañía",
+    "кнопка удалить аккаунт где",
 ]
 
 COURTESIES = [
@@ -412,6 +521,50 @@ def test_no_text_is_too_long_or_too_strange(text: str) -> None:
     assert time.perf_counter() - began < 2.0
 
 
+def test_two_parts_of_a_phrase_are_found_in_either_order_and_only_near_each_other() -> None:
+    assert match("pills everywhere and my sister is on the floor").crisis
+    assert match("my sister is on the floor, pills everywhere").crisis
+    far = "and then we talked about the weather and the garden for a very long while, " * 3
+    assert not match(f"my sister called. {far} the pharmacy sells tablets").crisis
+
+
+def test_matching_never_raises_and_takes_time_in_line_with_the_text() -> None:
+    dice = random.Random(7)  # noqa: S311
+    words = [w for phrases in _data().values() for p in phrases for w in re.findall(r"\w+", p)]
+    signs = ["\n", "!", "&", "(", ")", "...", "\u200b", "\ud800", "😀", "０", "e\u0301", "\x00"]
+
+    def seconds(length: int) -> float:
+        said = " ".join(dice.choice(words if dice.random() < 0.9 else signs) for _ in range(length))
+        began = time.perf_counter()
+        match(said)
+        return time.perf_counter() - began
+
+    for length in (1, 2, 5, 20, 80):
+        for _ in range(20):
+            seconds(length)
+    seconds(8000)  # compiles what is left to compile
+    short, long = min(seconds(1000) for _ in range(3)), min(seconds(4000) for _ in range(3))
+    assert long < 12 * short  # four times the words: far from sixteen times the work
+
+
+def test_the_figures_of_the_lists_can_be_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {"wants_human": 0, "threat_to_leave": 0}
+    rows = [
+        {"text": "I want to die", "lang": "en", "crisis": 1},
+        {"text": "it got dark and quiet", "lang": "en", "crisis": 1},
+        {"text": "where is my parcel", "lang": "en", "crisis": 0},
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row | flags) + "\n" for row in rows), "utf-8")
+    main([str(file), "--misses", "5"])
+    told = capsys.readouterr().out
+    assert re.search(r"crisis +en +2 +1 +100.0% +50.0% +66.7%", told)
+    assert "it got dark" in told
+    assert "parcel" not in told
+
+
 def test_every_phrase_of_the_lists_can_be_read() -> None:
     for kind, phrases in _data().items():
         for phrase in phrases if kind != "traditional_simplified" else ():
@@ -432,3 +585,52 @@ def test_an_ordinary_message_takes_well_under_a_millisecond() -> None:
     for _ in range(200):
         match(text)
     assert (time.perf_counter() - began) / 200 < 0.001
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "that is not what I asked",
+        "I told you already",
+        "for the third time: no",
+        "you keep sending me the same link",
+        "are you even reading what I write",
+        "copy and paste again?",
+        "答非所问",
+        "我都说了三遍了",
+        "又是这个链接",
+        "你们只会复制粘贴吗",
+        "es la tercera vez que lo digo",
+        "вы читаете что я пишу?",
+    ],
+)
+def test_who_was_not_heard_says_so(text: str) -> None:
+    assert match(text).unheard
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello, how are you?",
+        "can I pay by card?",
+        "where is the next meeting",
+        "what does the third plan cost",
+        "this is about my mum's account",
+        "请问快递什么时候到",
+        "我要的是大号",
+        "¿a qué hora abren?",
+        "когда вы открываетесь?",
+    ],
+)
+def test_an_ordinary_message_tells_of_no_trouble(text: str) -> None:
+    found = match(text)
+    assert (found.unheard, found.plight, found.formal) == ("", "", "")
+
+
+def test_what_is_at_stake_what_is_put_on_record_and_laughter_are_heard() -> None:
+    assert match("the kids are hungry and I am locked out of the house").plight
+    assert match("孩子发烧到四十度，在急诊等着").plight
+    assert match("I expect a written explanation by tomorrow").formal
+    assert match("请给我书面答复").formal
+    assert match("haha no").laugh
+    assert not match("ARE YOU KIDDING ME").laugh

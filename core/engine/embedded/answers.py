@@ -2,12 +2,13 @@
 
 `answers.toml` holds [[answer]] tables with `questions` (several ways to ask), `text`, and `lang`.
 Likeness is the cosine of tf-idf vectors over words, word pairs and character n-grams; below
-`MINIMUM` nothing is said, because a wrong answer is worse than none. The file is read again when it
-changes; while it is broken the last good one speaks on, and `problem` says what to mend.
+the minimum nothing is said, because a wrong answer is worse than none. The file is read again when
+it changes; while it is broken the last good one speaks on, and `problem` says what to mend.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import tomllib
@@ -100,9 +101,15 @@ class Answer:
 class Answers:
     """The operator's answers file, as it is now."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Read `path` where it exists. Raises SetupError when it cannot be used."""
+    def __init__(self, path: Path | None, minimum: float = MINIMUM) -> None:
+        """Read `path` where it exists; below `minimum` nothing is like anything.
+
+        Raises SetupError when it cannot be used.
+        """
         self.problem = ""
+        self.version = ""  # of what is in use
+        self.words = ""  # everything that stands in the file
+        self._minimum = minimum
         self._path = path
         self._stamp: tuple[int, int] | None = None
         self._answers: dict[str, Answer] = {}
@@ -110,14 +117,20 @@ class Answers:
         self._exact: dict[str, str] = {}
         self._read()
 
-    def find(self, text: str, lang: str) -> tuple[Answer, float] | None:
-        """Return the answer to `text` in `lang` and its likeness, or None below the minimum."""
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def find(self, text: str, *langs: str) -> tuple[Answer, float] | None:
+        """Return the answer to `text` in one of `langs` and its likeness, None below the minimum.
+
+        An answer without a language is in every one.
+        """
         self.refresh()
         owner, likeness = self._nearest.best(text)
         if exact := self._exact.get(bare(normal(text))):
             owner, likeness = exact, 1.0
         answer = self._answers.get(owner)
-        if answer is None or likeness < MINIMUM or answer.lang not in ("", lang):
+        if answer is None or likeness < self._minimum or answer.lang not in ("", *langs):
             return None
         return answer, likeness
 
@@ -140,6 +153,8 @@ class Answers:
         pairs = [(str(at), asked) for at, (_, listed) in enumerate(answers) for asked in listed]
         self._nearest = Nearest(pairs)
         self._exact = {bare(normal(asked)): at for at, asked in pairs}
+        self.words = "\n".join([*(asked for _, asked in pairs), *(one.text for one, _ in answers)])
+        self.version = f"answers@{hashlib.sha256(self.words.encode()).hexdigest()[:8]}"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -13,7 +13,9 @@ import tomllib
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import resources
+from itertools import combinations
 from typing import Any, Literal
 
 from core.engine.embedded.answers import Nearest, bare, normal
@@ -28,6 +30,7 @@ COVER: dict[Kind, float] = {
     "grave": 0.0, "matter": 0.0, "info": 0.15, "feeling": 0.08, "talk": 0.3, "small": 0.65,
 }  # fmt: skip
 ALIKE = 0.5
+BRIEF = 0.75  # the same for one or two words: a rare word alone is like any text that has it
 LIMIT = 1200  # signs of a message that are looked at; the rest is the middle of a long one
 NET = 1.9  # below it a pattern only names the field, and likeness goes before
 SHELF = 16  # situations that are asked about at once
@@ -85,6 +88,14 @@ class Book:
         self._frames: dict[str, tuple[str, ...]] = {
             name: (text,) if isinstance(text, str) else tuple(text) for name, text in frames.items()
         }
+        more = _running()[lang]
+        self._what, asks = more["what"], more["asks"]
+        self.still = re.compile(more["still"])  # on a normal text: the open matter is meant
+        self._unsettled = re.compile(more["unsettled"])
+        self._asks = {kind: re.compile(words, re.IGNORECASE) for kind, words in asks.items()}
+        for name, texts in more.items():
+            if isinstance(texts, list):
+                self._frames[name] = (*self._frames.get(name, ()), *texts)
         pairs = [(name, said) for name, table in data.items() for said in table.get("say", ())]
         self._nearest = Nearest(pairs)
         self._exact = {bare(normal(said)): name for name, said in pairs}
@@ -125,6 +136,10 @@ class Book:
             return Match(situation=rant, score=2.86, likeness=0.0, whole=True) if rant else best
         return best
 
+    def settled(self, text: str) -> bool:
+        """Say whether nothing in a text asks, lacks, denies or goes wrong."""
+        return not self._unsettled.search(normal(text)) and not set("?？¿") & set(text)
+
     @cached_property
     def _shelves(self) -> list[tuple[re.Pattern[str] | None, list[Situation]]]:
         """Situations a few at a time, with one pattern that holds where any of theirs does.
@@ -154,7 +169,8 @@ class Book:
             name, likeness = self._nearest.best(part)
             situation = self.situations.get(name)
             strict = situation and (situation.bright or situation.kind in ("small", "grave"))
-            least = ALIKE + (0.1 if strict else 0.0)
+            brief = self.lang in _SPACED and len(part.split()) <= 2
+            least = BRIEF if brief else ALIKE + (0.1 if strict else 0.0)
             if (
                 situation is None
                 or likeness < least
@@ -179,17 +195,31 @@ class Book:
             return frame
         if situation.bright:
             return self.frame("bright_tense")
-        return [self._offered(self._call(text)) for text in situation.calm]
+        return [self.offered(self._call(text)) for text in situation.calm]
 
     def frame(self, name: str, situation: Situation | None = None) -> list[str]:
         """Return the general phrases of a name, filled with what the situation is about."""
         about = situation.about if situation else ""
         return [self._call(text).replace("{about}", about) for text in self._frames[name]]
 
-    def lead(self, text: str) -> str:
-        """Put the acknowledgement before the operator's own answer, and the offer after it."""
-        gap = " " if self.lang in _SPACED else ""
-        return f"{self._frames['answer_tense'][0]}{gap}{self._offered(text)}"
+    def sorry(self) -> str:
+        """Return the acknowledgement before an answer of the operator's own."""
+        return self._frames["answer_tense"][0]
+
+    def asked_for(self, texts: Sequence[str]) -> frozenset[str]:
+        """Return what a person is asked for in these phrases: number, email, version."""
+        return frozenset(
+            kind for kind, words in self._asks.items() if any(map(words.search, texts))
+        )
+
+    def given(self, situation: Situation, kinds: Sequence[str]) -> list[str]:
+        """Return what is said where those things have been given already."""
+        what = self._what["and"].join(self._what[kind] for kind in sorted(kinds))
+        return [text.replace("{what}", what) for text in self.frame("given", situation)]
+
+    def standing(self) -> tuple[str, str]:
+        """Return the two ways in which a person is offered, which may be said again and again."""
+        return self._frames["Call"][0], self._frames["call"][0]
 
     def _filled(self, name: str, situation: Situation) -> list[str]:
         if not situation.about or name not in self._frames:
@@ -202,19 +232,31 @@ class Book:
             text = text.replace(f"{{{name}}}", self._frames[name][0])
         return text
 
-    def _offered(self, text: str) -> str:
+    def offered(self, text: str) -> str:
+        """Return a text with the offer of a person after it, unless it is there."""
         word = {"en": '"human"', "zh": "“人工”", "es": "«humano»", "ru": "«человек»"}[self.lang]
         gap = " " if self.lang in _SPACED else ""
         return text if word in text else f"{text}{gap}{self._frames['Call'][0]}"
 
     def _told(self) -> Iterator[tuple[str, Situation]]:
-        """Yield every phrase that asks or grieves, so that history can be understood."""
+        """Yield every phrase of a situation without a name, so that history can be understood."""
         levels: tuple[Level, ...] = ("calm", "tense")
         for situation in self.situations.values():
-            for level in levels:
-                yield from ((text, situation) for text in self.phrases(situation, level))
+            texts = [text for level in levels for text in self.phrases(situation, level)]
             if situation.about:
-                yield from ((text, situation) for text in self.frame("kept", situation))
+                for name in ("kept", "kept_not", "running", "asked", "greeted_about"):
+                    texts += self.frame(name, situation)
+                for n in range(1, len(self._asks) + 1):
+                    for kinds in combinations(self._asks, n):
+                        texts += self.given(situation, kinds)
+            yield from ((text.replace("{name}", ""), situation) for text in texts)
+
+
+@cache
+def _running() -> dict[str, dict[str, Any]]:
+    """Return what is said of matters that run on, by language."""
+    source = resources.files("core.engine.embedded").joinpath("running.toml")
+    return tomllib.loads(source.read_text("utf-8"))
 
 
 def _situation(lang: str, name: str, table: dict[str, Any]) -> Situation:

@@ -4,6 +4,10 @@ Every feature is a 32-bit number that depends on the text alone, in every proces
 machine. Features come in three groups, each scaled by 1 / sqrt(its size), so that a long message
 weighs no more than a short one. Word features after a negation carry its mark until the clause
 ends; Chinese, which has no spaces, gets the same mark on the character pairs after 不 and 没.
+
+The reader, which goes by the order of words, sees the same text as a row of tokens: words and
+signs, single characters where there are no spaces. Each is told by its own numbers: the word, its
+beginning, end and inside (after the subwords of fastText, Bojanowski et al. 2017), its neighbour.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ import math
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +61,7 @@ _NAME = re.compile(r"@[\w.]+")
 _DIGITS = re.compile(r"\d+(?:[.,:]\d+)*")
 _LONG = re.compile(r"(.)\1{2,}", re.DOTALL)
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\u3041-\u30ff"
+_EAST = re.compile(f"[{_HAN}]")
 _TOKEN = re.compile(
     rf"[^\W_{_HAN}]+(?:'[^\W\d_]+)?|[{_HAN}]+|[!?]+|\.\.+|[:;=8]'?-?[()\[\]dpox/|*3]+|<3+|[^\w\s]"
 )
@@ -135,6 +142,7 @@ _STOP = frozenset(
 _ENDS = frozenset(".,;:!?()[]\"'…。，！？；")
 _SCOPE = 4  # words a negation reaches
 _SIZES = 4  # the longest character n-gram
+_TOKENS, _LAST = 80, 26  # tokens that a reader sees, and how many of them are the last ones
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _STEP = np.uint64(0x100000001B3)
 
@@ -144,18 +152,28 @@ class Features:
     """The features of one text: 32-bit numbers, their values, and which of them count as words.
 
     `known` marks the features that `doubt` is counted on (words, character triples, Chinese
-    characters and pairs). `names` is empty unless it was asked for.
+    characters and pairs). `names` is empty unless it was asked for. `pieces` are the numbers of
+    all tokens, one token after the other; token i begins at `tokens[i]`, and the first token is
+    made of the marks.
     """
 
     hashes: NDArray[np.uint32]
     values: NDArray[np.float32]
     known: NDArray[np.bool_]
     names: tuple[str, ...] = ()
+    pieces: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    east: bool = False  # it has signs of a script without spaces, as Chinese
 
 
 def clip(text: str) -> str:
     """Return the part of a text that is read: all of it up to LIMIT characters."""
     return text if len(text) <= LIMIT else text[:_HEAD] + " " + text[_HEAD - LIMIT :]
+
+
+def eastern(text: str) -> bool:
+    """Say whether a text has signs of a script without spaces, as Chinese has."""
+    return bool(_EAST.search(text))
 
 
 def normalise(text: str) -> str:
@@ -179,15 +197,60 @@ def features(text: str, *, named: bool = False) -> Features:
     grams, known_grams, gram_names = _grams(plain, named=named)
     words, singles = _words(plain)
     marks = _marks(text, plain)
-    word_hashes = np.array(
-        [zlib.crc32(w.encode("utf-8", "surrogatepass")) for w in (*words, *marks)], np.uint32
-    )
+    word_hashes = np.array([_number(name) for name in (*words, *marks)], np.uint32)
     values = np.full(len(grams) + len(word_hashes), 0.3, np.float32)  # as the marks, at its end
     values[: len(grams)] = 1.0 / math.sqrt(max(1, len(grams)))
     values[len(grams) : len(grams) + len(words)] = 1.0 / math.sqrt(max(1, len(words)))
     known = np.concatenate([known_grams, singles, np.zeros(len(marks), np.bool_)])
     names = (*gram_names, *words, *marks) if named else ()
-    return Features(np.concatenate([grams, word_hashes]), values, known, names)
+    told = [tuple(word_hashes[len(words) :].tolist()), *_pieces(plain)]
+    if len(told) > _TOKENS:
+        told = told[: _TOKENS - _LAST] + told[-_LAST:]
+    return Features(
+        hashes=np.concatenate([grams, word_hashes]),
+        values=values,
+        known=known,
+        names=names,
+        pieces=np.fromiter(chain.from_iterable(told), np.uint32),
+        tokens=np.cumsum([0, *map(len, told[:-1])], dtype=np.int64),
+        east=eastern(plain),
+    )
+
+
+def _pieces(plain: str) -> Iterator[tuple[int, ...]]:
+    """Yield the numbers of each token."""
+    before = "^"
+    for found in _TOKEN.finditer(plain):
+        token = found[0]
+        if _wide(token[0]):
+            for at in range(len(token)):
+                yield _signs(token[at : at + _SIZES])
+            before = token[-1]
+            continue
+        told = (*_subwords(token), _number(f"b{before} {token}"))
+        apart = not token[0].isalnum() and plain[found.start() - 1 : found.start()] == " "
+        yield (*told, _number(f"s{token}")) if apart else told
+        before = token
+
+
+@lru_cache(maxsize=1 << 15)
+def _subwords(token: str) -> tuple[int, ...]:
+    """Return the numbers of a word: itself, and what three or four letters of it say."""
+    if len(token) < 3 or not token[0].isalpha():
+        return (_number(f"w{token}"),)
+    edged = f"<{token[:20]}>"
+    inside = (edged[i : i + n] for n in (3, 4) for i in range(len(edged) - n + 1))
+    return (_number(f"w{token}"), *(_number(f"g{part}") for part in inside))
+
+
+@lru_cache(maxsize=1 << 15)
+def _signs(ahead: str) -> tuple[int, ...]:
+    """Return the numbers of one character and the few that follow it."""
+    return tuple(_number(f"{len(ahead[:n])}{ahead[:n]}") for n in range(1, len(ahead) + 1))
+
+
+def _number(name: str) -> int:
+    return zlib.crc32(name.encode("utf-8", "surrogatepass"))
 
 
 def _grams(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.engine.embedded.fit import Row
+from core.engine.embedded.rows import Row
 from core.engine.embedded.table import CLASSES
 
 Array = NDArray[np.float64]
@@ -72,6 +72,24 @@ def head_scores(truth: NDArray[Any], score: Array, threshold: float) -> tuple[fl
     precision = 100.0 * hit / max(1.0, float(said.sum()))
     recall = 100.0 * hit / max(1.0, float(np.sum(truth > 0)))
     return precision, recall, 2 * precision * recall / max(1e-9, precision + recall)
+
+
+def best_f1(truth: NDArray[Any], score: Array) -> float:
+    """Return the best F1 that any threshold gives, in percent."""
+    hits = np.cumsum(truth[np.argsort(-score, kind="stable")].astype(float))
+    return 100.0 * float(np.max(2.0 * hits / (np.arange(1, len(hits) + 1) + max(1, truth.sum()))))
+
+
+def gap(truth: NDArray[Any], score: Array, bins: int = 15) -> float:
+    """Return the expected calibration error of a yes/no score, in percent."""
+    which = np.minimum((score * bins).astype(int), bins - 1)
+    return 100.0 * float(
+        sum(
+            abs(float(score[which == b].mean() - truth[which == b].mean())) * np.mean(which == b)
+            for b in range(bins)
+            if np.any(which == b)
+        )
+    )
 
 
 def best_threshold(truth: NDArray[Any], score: Array, beta: float = 0.5) -> float:

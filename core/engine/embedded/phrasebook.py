@@ -11,45 +11,35 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from core.engine.embedded.answers import Answers, normal
+from core.engine.embedded.answers import MINIMUM, Answer, Answers, normal
 from core.engine.embedded.book import NET, Book, Match, Situation
 from core.engine.embedded.language import language
+from core.engine.embedded.picking import pick, turned
+from core.engine.embedded.talk import (
+    LANGUAGES,
+    RECENT,
+    Talk,
+    given,
+    language_of,
+    read,
+    shown_name,
+)
 from core.engine.ports import Capacity, Limits, ReplyRequest, Started
 from core.errors import EngineBusy, SetupError
-from core.message import ConversationKey, Level, Said
+from core.message import ConversationKey, Level
+from core.texts import Texts
+from core.texts.soothing import NAMES, acknowledges, joined, soothing, without
 
-LANGUAGES = ("en", "zh", "es", "ru")
 SLOTS = 64
 SURE = 0.9  # an answer this like goes before everything
-_ENGLISH_TOO = {
-    "no",
-    "no no",
-    "a",
-    "me",
-    "error",
-    "hotel",
-    "normal",
-    "real",
-    "total",
-    "son",
-    "once",
-}
-_SPANISH = re.compile(
-    r"[ñ¿¡áéíóú]|\b(?:el|la|los|las|una|que|mi|mis|en|es|con|por|para|hola|gracias|quiero|tengo|pero|"
-    r"muy|ayuda|cuenta|pedido|donde|como|estoy|eres|soy|buenos|buenas|puedo|está|del|al|te|lo)\b"
-)
-_ENGLISH = re.compile(
-    r"\b(?:the|my|you|your|is|its|it|and|with|this|that|what|how|are|have|of|theres?|write|tell|get|"
-    r"please|can|does|did|who|why|when|where|from|they|she|his|her|im|ive|dont|someone|want|need|"
-    r"keeps|as|again|still)\b"
-)
+GLAD = 0.7  # a message this likely to be positive is good news
 HOW = "table and phrase book, no prompt"
 _HAS_NOT = {
     "en": r"(?:(?:dont|do not|didnt|cant|no) (?:\w+ )?(?:have|know|idea|remember|find|clue|number)|"
@@ -72,33 +62,31 @@ class _Speech:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Choice:
+    """What may be said, and why."""
+
     texts: list[str]
     source: str
     likeness: float = 0.0
-
-
-@dataclass(kw_only=True, slots=True)
-class _Talk:
-    """What the history tells about the moment."""
-
-    lang: str
-    level: Level
-    own: tuple[str, ...]  # the bot's last two lines, oldest first
-    heavy: bool  # tense, upset, grave before, or heard as negative
-    topic: Situation | None = None  # what the bot's last line was about
-    turns: int = 0
-    texts: list[str] = field(default_factory=list)
+    own: bool = False  # the operator's own words
+    mild: bool = False  # needs no acknowledgement before it: grief, a courtesy, good news
 
 
 class PhraseWriter:
     """Implements Writer with phrases. Holds nothing between turns."""
 
     def __init__(
-        self, phrases_dir: Path | None = None, answers: Path | None = None, pace: float = 0.0
+        self,
+        phrases_dir: Path | None = None,
+        answers: Path | None = None,
+        pace: float = 0.0,
+        *,
+        minimum: float = MINIMUM,
+        texts: Texts | None = None,
     ) -> None:
         """Read the books and the operator's answers file; `pace` is seconds between pieces.
 
-        Raises SetupError when one of them cannot be used.
+        An answer less like than `minimum` is none; `texts` have the acknowledgements. Raises
+        SetupError when one of the files cannot be used.
         """
         digest = hashlib.sha256()
         self._books: dict[str, Book] = {}
@@ -107,7 +95,9 @@ class PhraseWriter:
             digest.update(source.encode())
             self._books[lang] = Book(lang, source)
         self._version = f"phrases@{digest.hexdigest()[:8]}"
-        self._answers = Answers(answers)
+        self._answers = Answers(answers, minimum)
+        self._texts = texts or Texts.load()
+        self._openings = tuple(self._every_opening())
         self._pace = pace
         self._running: WeakSet[_Speech] = WeakSet()
 
@@ -121,17 +111,30 @@ class PhraseWriter:
         """What to mend in the answers file while the last good one is in use; empty: nothing."""
         return self._answers.problem
 
+    @property
+    def knowledge(self) -> str:
+        """Everything that the operator has written in the answers file."""
+        self._answers.refresh()
+        return self._answers.words
+
+    def knows(self, request: ReplyRequest) -> bool:
+        """Say whether an answer of the operator's will be the reply to this."""
+        texts = [text for text in request.messages if text.strip()]
+        book = self._book(language_of(request))
+        return self._answered(texts, book, lambda: book.match(texts)) is not None
+
     async def start(self, request: ReplyRequest) -> Started:
         """Pick the reply. Raises EngineBusy when every slot is taken."""
         if not self.capacity().free:
             raise EngineBusy
         speech, made = self._speech(request, request.level)
+        answered = str(made["source"]).startswith("answers.toml")
         self._running.add(speech)
         return Started(
             key=request.key,
             request=request,
             model=self.name,
-            prompt=self._version,
+            prompt=self._answers.version if answered else self._version,
             made=made,
             state=speech,
         )
@@ -185,76 +188,102 @@ class PhraseWriter:
     # ------------------------------------------------------------------ choosing
 
     def _speech(self, request: ReplyRequest, level: Level) -> tuple[_Speech, dict[str, Any]]:
-        talk = self._talk(request, level)
+        own = [line.text for line in request.history if line.role == "bot"]
+        told = [self._situation(text, request.name) for text in own[-RECENT:]]
+        talk = read(request, level, told)
         choice = self._choice(request, talk)
         text = self._pick(request, talk, choice)
         made = {"engine": HOW, "source": choice.source, "similarity": round(choice.likeness, 3)}
         return _Speech(text=text, lang=_script(text, talk.lang), level=level), made
 
-    def _talk(self, request: ReplyRequest, level: Level) -> _Talk:
-        """Read the moment: language, mood, what was said before."""
-        lang = _language(request)
-        own = [line.text for line in request.history if line.role == "bot"]
-        told = [self._situation(text, request.name) for text in own[-2:]]
-        negative = request.scores is not None and request.scores.p_negative >= 0.5
-        grave = any(situation and situation.kind == "grave" for situation in told)
-        return _Talk(
-            lang=lang,
-            level="tense" if grave and level == "calm" else level,
-            own=tuple(own[-2:]),
-            heavy=level != "calm" or grave or negative,
-            topic=told[-1] if told else None,
-            turns=len(own),
-            texts=[text for text in request.messages if text.strip()] or [""],
-        )
+    def _book(self, lang: str) -> Book:
+        return self._books.get(lang, self._books["en"])
+
+    def _every_opening(self) -> Iterable[str]:
+        for lang, book in self._books.items():
+            yield book.sorry()
+            yield from (self._texts.say(name, lang) for names in NAMES.values() for name in names)
 
     def _situation(self, text: str, name: str) -> Situation | None:
         """Recognize one of our own lines, whatever language it was in."""
+        plain = without(text, self._openings)
         for book in self._books.values():
-            shown = _name(name, book.lang)
-            plain = text.replace(shown, "{name}") if shown else text
-            for known in (text, plain, text.replace(".", "{name}.", 1)):
+            shown = shown_name(name, book.lang)
+            nameless = plain.replace(shown, "") if shown else plain
+            for known in (plain, nameless):
                 if situation := book.said.get(known):
                     return situation
         return None
 
-    def _choice(self, request: ReplyRequest, talk: _Talk) -> _Choice:
-        book = self._books.get(talk.lang, self._books["en"])
+    def _answered(
+        self, texts: list[str], book: Book, match: Callable[[], Match | None]
+    ) -> tuple[Answer, float] | None:
+        """Return the operator's answer; grief and danger go before all but the surest."""
+        found = [
+            hit for text in texts if (hit := self._answers.find(text, book.lang, language(text)))
+        ]
+        best = max(found, key=lambda hit: hit[1], default=None)
+        if best is None or best[1] >= SURE:
+            return best
+        heard = match()
+        return None if heard is not None and heard.situation.kind == "grave" else best
+
+    def _choice(self, request: ReplyRequest, talk: Talk) -> _Choice:
+        book = self._book(talk.lang)
         match = book.match(talk.texts)
+        if hit := self._answered(talk.texts, book, lambda: match):
+            answer, likeness = hit
+            text = answer.text if talk.level == "calm" else book.offered(answer.text)
+            source = f"answers.toml: {answer.question} {likeness:.2f}"
+            return _Choice(texts=[text], source=source, likeness=likeness, own=True)
         if talk.lang not in self._books and (match is None or match.likeness < 1.0):
             texts = book.phrases(book.situations["other_language"], "calm")
             return _Choice(texts=texts, source="phrase: other_language")
-        grave = match is not None and match.situation.kind == "grave"
-        found = [hit for text in talk.texts if (hit := self._answers.find(text, book.lang))]
-        if found:
-            answer, likeness = max(found, key=lambda hit: hit[1])
-            if not grave or likeness >= SURE:
-                text = book.lead(answer.text) if talk.level != "calm" else answer.text
-                source = f"answers.toml: {answer.question}"
-                return _Choice(texts=[text], source=source, likeness=likeness)
-        if kept := self._kept(book, talk, match):
-            return kept
+        if found := self._kept(book, talk, match) or self._gladly(request, book, talk, match):
+            return found
+        matter = self._open(book, talk)
+        small = match is None or match.situation.kind in ("small", "talk")
+        if matter and small and any(book.still.search(normal(text)) for text in talk.texts):
+            texts, source = book.frame("asked", matter), f"phrase: {matter.name}, asked before"
+            return _Choice(texts=texts, source=source)
         heard = request.scores
         if match and match.score < NET and heard is not None and heard.p_positive >= 0.6:
             match = None  # the field is known, but nothing is wrong
         if match and not self._false_cheer(request, match):
-            situation = match.situation
-            level = "tense" if talk.heavy and situation.bright else talk.level
-            return _Choice(
-                texts=book.phrases(situation, level),
-                source=f"phrase: {situation.name}",
-                likeness=match.likeness,
-            )
+            return self._matched(book, talk, match)
         return self._unsure(request, book, talk)
 
-    def _kept(self, book: Book, talk: _Talk, match: Match | None) -> _Choice | None:
+    def _open(self, book: Book, talk: Talk) -> Situation | None:
+        """Return the matter that is open, in the words of this language; None where it has none."""
+        return None if talk.running is None else book.situations.get(talk.running.name)
+
+    def _matched(self, book: Book, talk: Talk, match: Match) -> _Choice:
+        """Say what belongs to a situation, as the conversation has it so far."""
+        situation, running = match.situation, self._open(book, talk)
+        told = f"phrase: {situation.name}"
+        if situation.name == "greeting" and talk.greeted:
+            frame = "greeted" if running is None else "greeted_about"
+            texts = book.frame(frame, running)
+            return _Choice(texts=texts, source=f"{told}, again", likeness=match.likeness, mild=True)
+        level = "tense" if talk.heavy and situation.bright else talk.level
+        texts = book.phrases(situation, level)
+        if situation.about and running is not None and running.name == situation.name:
+            texts, told = book.frame("asked", situation), f"{told}, asked before"
+        elif situation.about and (kinds := book.asked_for(texts) & talk.given):
+            texts, told = book.given(situation, sorted(kinds)), f"{told}, told"
+        mild = situation.kind in ("grave", "small") or situation.bright
+        return _Choice(texts=texts, source=told, likeness=match.likeness, mild=mild)
+
+    def _kept(self, book: Book, talk: Talk, match: Match | None) -> _Choice | None:
         """Take what answers our own question as an answer, and do not ask again."""
-        topic = talk.topic
+        topic = None if talk.topic is None else book.situations.get(talk.topic.name)
+        named = bool(given(talk.texts))
+        if named and (topic is None or not topic.ask):
+            topic = self._open(book, talk)
         if topic is None or not topic.ask or not topic.about:
             return None
-        topic = book.situations.get(topic.name, topic)
         text = " ".join(talk.texts).lower().replace("'", "").replace("’", "")
-        told = bool(re.search(r"\d{3,}|#\w+", text))
+        told = named or bool(re.search(r"\d{3,}|#\w+", text))
         name = match.situation.name if match else ""
         aside = match is None or name in (topic.name, "number_only", "no", "forgot_question")
         net = match is not None and match.score < NET
@@ -272,32 +301,64 @@ class PhraseWriter:
         source = f"phrase: {topic.name}, {'told' if frame == 'kept' else 'not at hand'}"
         return _Choice(texts=book.frame(frame, topic), source=source, likeness=1.0)
 
+    def _gladly(
+        self, request: ReplyRequest, book: Book, talk: Talk, match: Match | None
+    ) -> _Choice | None:
+        """Be glad where a matter is only named in good news: "finally got my refund, thanks"."""
+        if match is None or match.situation.kind not in ("matter", "info") or given(talk.texts):
+            return None
+        glad = request.scores is not None and request.scores.p_positive >= GLAD
+        if not glad or len(talk.texts) > 1 or not book.settled(talk.texts[0]):
+            return None
+        solved, running = book.situations.get("solved"), self._open(book, talk)
+        if solved and running is not None and running.name == match.situation.name:
+            texts = book.phrases(solved, "tense" if talk.heavy else "calm")
+        else:
+            texts = book.frame("bright_tense" if talk.heavy else "unsure_good")
+        return _Choice(
+            texts=texts, source=f"phrase: good news of {match.situation.name}", mild=True
+        )
+
     def _false_cheer(self, request: ReplyRequest, match: Match) -> bool:
         """Say whether cheerful words were probably meant otherwise."""
         negative = request.scores is not None and request.scores.p_negative >= 0.5
         return match.situation.bright and negative and not match.whole
 
-    def _unsure(self, request: ReplyRequest, book: Book, talk: _Talk) -> _Choice:
+    def _unsure(self, request: ReplyRequest, book: Book, talk: Talk) -> _Choice:
         asked = talk.texts[-1].rstrip().endswith(("?", "？", "吗", "么", "呢"))
         heard = request.scores
-        good = heard is not None and heard.p_positive >= 0.7 and not talk.heavy
+        good = heard is not None and heard.p_positive >= GLAD and not talk.heavy
         name = "unsure_question" if asked else "unsure_good" if good else "unsure"
+        matter = self._open(book, talk)
+        if matter is not None and not good and (talk.level != "calm" or not talk.heavy):
+            source = f"phrase: {matter.name}, running on"
+            return _Choice(texts=book.frame("running", matter), source=source)
         name = "unsure_hard" if talk.heavy else name
         return _Choice(texts=book.frame(name), source=f"phrase: {name}")
 
-    def _pick(self, request: ReplyRequest, talk: _Talk, choice: _Choice) -> str:
-        """Choose by a hash of the conversation and its length, never what was just said."""
-        lang = talk.lang if talk.lang in self._books else "en"
-        again = self._books[lang].frame("again")
-        seed = int.from_bytes(hashlib.sha256(f"{request.key}".encode()).digest()[:4])
-        for texts in (choice.texts, again):
-            shown = [text.replace("{name}", _name(request.name, lang)) for text in texts]
-            turned = [shown[(seed + talk.turns + i) % len(shown)] for i in range(len(shown))]
-            for avoided in (talk.own, talk.own[-1:]):
-                for text in turned:
-                    if text not in avoided:
-                        return text
-        return choice.texts[0]
+    def _pick(self, request: ReplyRequest, talk: Talk, choice: _Choice) -> str:
+        """Choose by a hash of the conversation and its length, nothing that was just said.
+
+        To somebody tense the acknowledgement comes first, where a phrase does not begin with it.
+        """
+        book = self._book(talk.lang)
+        turn = int.from_bytes(hashlib.sha256(f"{request.key}".encode()).digest()[:4]) + talk.turns
+        name = shown_name(talk.name, book.lang)
+        first = soothing(self._texts, talk.level, book.lang, talk.own, f"{request.key}")
+        if first and choice.own and not any(book.sorry() in line for line in talk.own):
+            first = (book.sorry(),)
+
+        def spoken(texts: list[str], *, mild: bool = False) -> list[str]:
+            shown = [text.replace("{name}", name) for text in turned(texts, turn)]
+            if not first or mild:
+                return shown
+            return [text if acknowledges(text) else joined(first[0], text) for text in shown]
+
+        texts = spoken(choice.texts, mild=choice.mild)
+        if choice.own and not any(one in line for one in choice.texts for line in talk.own[-1:]):
+            return texts[0]  # what the operator wrote may be said again, only not at once
+        others = [spoken(book.frame(frame)) for frame in ("again", "unsure")]
+        return pick([*([] if choice.own else [texts]), *others], talk.own, book.standing())
 
 
 def _source(folder: Path | None, lang: str) -> str:
@@ -309,55 +370,6 @@ def _source(folder: Path | None, lang: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise SetupError(f"{own} cannot be read as UTF-8 text: {error}.") from error
     return (resources.files("core.engine.embedded") / "phrases" / f"{lang}.toml").read_text("utf-8")
-
-
-def _language(request: ReplyRequest) -> str:
-    """Say in which language to answer: what was written, then what was said to be spoken.
-
-    Two words are too few to tell languages of one script apart. Another language than ours comes
-    back as "other" only when the text is plainly in it.
-    """
-    told = request.lang.lower().partition("-")[0].partition("_")[0]
-    text = " ".join(request.messages)
-    found = language(request.messages[-1]) if request.messages else "und"
-    found = language(text) if found == "und" else found
-    few = len(text.split()) < 3
-    if found == "es" and told != "es" and not _SPANISH.search(text.lower()):
-        found = "en"
-    if found in ("zh", "ru") or (found in LANGUAGES and not few):
-        return found
-    if found == "und" and re.search("[，。！？、～]", text):
-        return "zh"
-    if found not in (*LANGUAGES, "und"):
-        return _foreign(text, told)
-    latin = bool(re.search("[A-Za-z]{2}", text))
-    if told in LANGUAGES and (told in ("en", "es") or not latin):
-        return told
-    if found == "es" and text.strip(" .!?").lower() not in _ENGLISH_TOO:
-        return found
-    return "en" if told in ("zh", "ru") else _before(request.history)
-
-
-def _foreign(text: str, told: str) -> str:
-    """Settle a text that looks like a language we have no book for."""
-    if text.isascii() and (_ENGLISH.search(normal(text)) or len(text.split()) < 4):
-        return told if told == "es" else "en"
-    return "other"
-
-
-def _before(history: tuple[Said, ...]) -> str:
-    for line in reversed(history):
-        if line.role == "user" and (found := language(line.text)) in LANGUAGES:
-            return found
-    return "en"
-
-
-def _name(name: str, lang: str) -> str:
-    """Return a name as it stands after a greeting, nothing where it is no name to call out."""
-    shown = " ".join(name.split())
-    if not shown or len(shown) > 24 or not re.fullmatch(r"[^\W\d_]+(?:[ '’.-][^\W\d_]+)*", shown):
-        return ""
-    return f"，{shown}" if lang == "zh" else f", {shown}"
 
 
 def _script(text: str, lang: str) -> str:

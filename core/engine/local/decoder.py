@@ -149,6 +149,7 @@ class Decoder:
         self._layers = [
             self._layer(checkpoint, f"model.layers.{at}.") for at in range(self.shape.layers)
         ]
+        self.states: torch.Tensor | None = None  # what the last logits were made from
         self.strange = frozenset(name for name in self._unread if "rotary_emb" not in name)
 
     @staticmethod
@@ -235,7 +236,7 @@ class Decoder:
         """
         if not ends:
             return torch.empty(0, len(self._table))
-        picked = self._normed(x[torch.tensor(ends, device=x.device)], self._norm)
+        picked = self.states = self._normed(x[torch.tensor(ends, device=x.device)], self._norm)
         if words is None:
             return self._head(picked).float().cpu()
         rows = self._words[torch.tensor(words, device=self._words.device)]

@@ -11,6 +11,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from core.engine.calibrations import CalibrationBook
 from core.engine.local.thread import STUCK, EngineThread
 from core.engine.local.turns import Counters, Pieces, Settings, Turn
 from core.engine.ports import Capacity, Limits, ReplyRequest, Started
@@ -34,7 +35,8 @@ class LocalEngine:
     `source` is a hub id or a folder. Making one is cheap and checks the settings alone; `warm_up`
     loads. Sizes: `history_tokens` of history shown, `message_tokens` of one message, `slots`
     replies at a time, `kv_budget_mb` MiB for conversations kept warm between turns, `threads` for
-    torch (None: all cores but one).
+    torch (None: all cores but one). Tags are told by what `calibration` knows of this model. With
+    `states` each has made["state"], the hidden state it was read from, where that can be seen.
     """
 
     def __init__(  # noqa: PLR0913 - the operator's settings, each with its default
@@ -50,6 +52,8 @@ class LocalEngine:
         precision: str = "auto",
         device: str = "auto",
         adapter: str | None = None,
+        calibration: CalibrationBook | None = None,
+        states: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if precision not in _PRECISIONS:
@@ -71,6 +75,8 @@ class LocalEngine:
             precision=precision,
             device=device,
             adapter=adapter or None,
+            calibration=calibration,
+            states=states,
             clock=clock,
         )
         self.counters = Counters()

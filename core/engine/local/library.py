@@ -71,6 +71,8 @@ class LibraryCache:
 class Library:
     """The network that `AutoModelForCausalLM` builds."""
 
+    states: torch.Tensor | None = None  # it does not give them away
+
     def __init__(
         self, checkpoint: Checkpoint, kernels: Kernels, tick: Callable[[], None] = lambda: None
     ) -> None:

@@ -47,6 +47,7 @@ class Model:
         inner = getattr(config, "intermediate_size", None)
         shape = (inner or config.hidden_size, config.hidden_size)
         self.kernels = choose(settings.precision, _device(settings.device), shape)
+        self.folder = checkpoint.folder
         self.tokenizer = checkpoint.tokenizer
         self.stops = checkpoint.ends
         self.positions = int(getattr(config, "max_position_embeddings", 0) or 4096)
@@ -58,6 +59,11 @@ class Model:
     def tree(self) -> bool:
         """Whether branches of one forward are computed together."""
         return isinstance(self._network, Decoder)
+
+    @property
+    def states(self) -> torch.Tensor | None:
+        """What the last logits were made from, [their rows, hidden]; None: it cannot be seen."""
+        return self._network.states
 
     def memory(self) -> Memory:
         """Return the memory of a conversation that has not begun."""

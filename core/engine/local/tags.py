@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from core.engine.calibrations import Sheet, mark_folder
 from core.engine.local.chat import Chat, Rendered
 from core.engine.local.model import Model
 from core.engine.local.turns import Counters, Settings
@@ -46,6 +47,11 @@ class Tags:
         self._chat = chat
         self._counters = counters
         self._asked: dict[str, Asked] = {}
+        self._states = settings.states
+        self._sheet: Sheet | None = None
+        if settings.calibration is not None:
+            mark = mark_folder(settings.name, model.folder, settings.adapter)
+            self._sheet = settings.calibration.sheet(mark)
 
     @property
     def kv_bytes(self) -> int:
@@ -88,9 +94,10 @@ class Tags:
         except BaseException:  # whatever it was, the shared prefix may be half written
             asked.memory = self._model.memory()
             raise
+        states = self._model.states
         spent = (self._clock() - began) * 1000
         tags: list[Tagging] = []
-        for words, branch, row in zip(shown, branches, logits, strict=True):
+        for at, (words, branch, row) in enumerate(zip(shown, branches, logits, strict=True)):
             reused = len(asked.prefix.ids) if tags else before_rows
             made: dict[str, Any] = {
                 "prompt_prefix": asked.prefix.text + words,
@@ -103,11 +110,23 @@ class Tags:
                 "together": len(branches),
             }
             self._counters.tokens_reused += reused
-            tags.append(self.read(asked, row, "bulk" if bulk else "alone", made))
+            state = None if states is None else states[at]
+            tags.append(self.read(asked, row, "bulk" if bulk else "alone", made, state))
         return tags
 
-    def read(self, asked: Asked, row: torch.Tensor, where: str, made: dict[str, Any]) -> Tagging:
-        """Read the label from logits [vocabulary], or [labels]: what is outside them is doubt."""
+    def read(
+        self,
+        asked: Asked,
+        row: torch.Tensor,
+        where: str,
+        made: Mapping[str, Any],
+        state: torch.Tensor | None,
+    ) -> Tagging:
+        """Read the label from logits [vocabulary], or [labels]: what is outside them is doubt.
+
+        This is where a tag is calibrated: what leaves here is what everybody sees. `state`
+        [hidden] is what the logits were made from.
+        """
         self._counters.tags += 1
         logs = row.log_softmax(-1)
         whole = len(row) > len(asked.first)
@@ -117,14 +136,17 @@ class Tags:
         if not all(map(math.isfinite, found.values())):
             raise EngineFailed("the model failed: its numbers are out of range")
         chances = torch.tensor(list(found.values()), dtype=torch.float64)
-        return Tagging(
+        seen = None if state is None else state.float().cpu().numpy()
+        beside = {} if seen is None or not self._states else {"state": seen.tolist()}
+        tagging = Tagging(
             probs=dict(zip(found, chances.softmax(-1).tolist(), strict=True)),
             doubt=min(1.0, max(0.0, 1.0 - float(chances.exp().sum()))) if whole else 0.0,
             instrument=f"{self._name}#{where}",
             prompt=asked.task.version,
             polarity=asked.task.polarity,
-            made={**made, "label_logprobs": found},
+            made={**made, "label_logprobs": found, **beside},
         )
+        return tagging if self._sheet is None else self._sheet.apply(tagging, seen)
 
     def ask(self, name: str | None) -> Asked:
         """Return a task for this tokenizer; when its new file cannot be used, the last good."""
@@ -142,7 +164,10 @@ class Tags:
         examples = [
             line
             for one in task.examples
-            for line in (("user", one.text), ("assistant", f"{task.opening}{one.label}"))
+            for line in (
+                ("user", one.text),
+                ("assistant", f"{task.opening}{_glue(task)}{one.label}"),
+            )
         ]
         whole = self._chat.conversation(task.instruction, [*examples, ("user", "")])
         self._asked[task.name] = Asked(
@@ -158,7 +183,7 @@ class Tags:
     def _first_tokens(self, task: Task) -> dict[str, int]:
         """Return the token each label begins with. Raises PromptError when two share one."""
         start = self._chat.tail(opening=task.opening)
-        glue = " " if task.opening and not task.opening[-1].isspace() else ""
+        glue = _glue(task)
         first: dict[str, int] = {}
         for label in task.labels:
             ids = self._chat.encode(f"{start.text}{glue}{label}")
@@ -176,3 +201,8 @@ class Tags:
                     )
             first[label] = token
         return first
+
+
+def _glue(task: Task) -> str:
+    """Return what stands between the opening of an answer and its label."""
+    return " " if task.opening and not task.opening[-1].isspace() else ""

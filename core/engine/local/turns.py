@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from core.engine.calibrations import CalibrationBook
 from core.engine.ports import ReplyRequest
 from core.errors import EngineError
 from core.message import Level
@@ -58,6 +59,8 @@ class Settings:
     precision: str
     device: str = "auto"
     adapter: str | None = None  # folder or hub id of a LoRA
+    calibration: CalibrationBook | None = None  # None: tags are told as they were scored
+    states: bool = False  # put the hidden state beside each tag, for a probe to be fitted
     clock: Callable[[], float]  # seconds, for deadlines and durations
 
 

@@ -138,7 +138,7 @@ class Worker:
             pieces += 1
             yield
             _insist(turn)
-        logits = self.model.grow(memory, left, branches, keep=True)
+        logits, states = self.model.grow(memory, left, branches, keep=True), self.model.states
         seed = zlib.crc32(repr(prefix.ids).encode(), prompt.sampling.seed)
         turn.ids, turn.turn_at = prefix.ids, prefix.turn_at
         turn.prompt, turn.level, turn.logits = prompt, request.level, logits[0].clone()
@@ -156,9 +156,9 @@ class Worker:
         turn.made.update(how, level=request.level, sampling=asdict(prompt.sampling), seed=seed)
         if asked is None:
             return None
-        return self.tags.read(
-            asked, logits[1], "branch", {**how, "prompt_suffix": asked.suffix.text}
-        )
+        state = None if states is None else states[1]
+        how["prompt_suffix"] = asked.suffix.text
+        return self.tags.read(asked, logits[1], "branch", how, state)
 
     def _render(self, request: ReplyRequest, prompt: ReplyPrompt, memory: Memory) -> Rendered:
         """Render a conversation within its window; the system prompt is never trimmed."""

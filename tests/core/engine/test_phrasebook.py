@@ -222,7 +222,30 @@ async def test_the_answer_is_in_the_language_that_was_written(
 def test_english_and_chinese_have_the_same_situations_and_enough_of_them() -> None:
     read = books()
     assert read["en"].keys() == read["zh"].keys()
-    assert len(read["en"]) > 110
+    assert len(read["en"]) > 230
+
+
+def test_every_english_situation_has_words_of_its_own_for_both_moods() -> None:
+    situations = {name: table for name, table in books()["en"].items() if name != "frames"}
+    own = sum(
+        bool(table.get(level)) for table in situations.values() for level in ("calm", "tense")
+    )
+    assert own >= 300
+    for name, table in situations.items():
+        if table["kind"] != "grave":
+            assert len(table["calm"]) >= 2, name
+            assert len(table["tense"]) >= 2, name
+
+
+def test_no_english_phrase_stands_in_two_situations() -> None:
+    phrases = [
+        phrase
+        for name, table in books()["en"].items()
+        if name != "frames"
+        for level in ("calm", "tense")
+        for phrase in table.get(level, [])
+    ]
+    assert len(phrases) == len(set(phrases))
 
 
 async def test_every_phrase_is_short_plain_and_in_its_script(writer: PhraseWriter) -> None:
@@ -285,7 +308,8 @@ async def test_the_operators_answer_goes_before_the_phrase_book(tmp_path: Path) 
     writer = PhraseWriter(answers=path)
     answer, started = await say(writer, request("when are you guys open"))
     assert answer == "We are here from nine to five."
-    assert started.made["source"] == "answers.toml: When are you open?"
+    assert started.made["source"] == "answers.toml: When are you open? 0.79"
+    assert re.fullmatch(r"answers@[0-9a-f]{8}", started.prompt)
     assert 0.5 < started.made["similarity"] <= 1
     assert (await say(writer, request("你们几点上班？")))[0] == "我们九点到五点在。"
     upset, _ = await say(writer, request("when are you open?", level="upset"))

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from core.engine.embedded import fit as fitting, measure
-from core.engine.embedded.fit import Sheet, gradient, sheet, steps
-from core.engine.embedded.table import Table, Weights, sigmoid, squeeze
-from core.engine.embedded.train import WRITTEN, read_corpus
+from core.engine.embedded import fit as fitting, measure, teach as teaching
+from core.engine.embedded.features import features
+from core.engine.embedded.fit import gradient
+from core.engine.embedded.reader import Reader, mark, places_of
+from core.engine.embedded.rows import Sheet, emotion, sheet, steps
+from core.engine.embedded.table import EMOTION, Table, Weights, sigmoid, squeeze
+from core.engine.embedded.teach import teach
+from core.engine.embedded.train import WIDTH, WRITTEN, Unseen, calibrate, read_corpus
 from core.errors import SetupError
 
 FIELDS = {
@@ -93,14 +98,100 @@ def test_a_table_learns_what_its_rows_say_and_the_same_every_time() -> None:
     first, second = fitting.fit(data, every), fitting.fit(data, every)
     assert np.array_equal(first.matrix, second.matrix)
     matrix, scale = squeeze(first.matrix)
-    ones = np.ones(8, np.float32)
-    weights = Weights(matrix, scale, first.bias, first.cuts, ones, first.seen, {"strong": 0.5})
+    weights = Weights(
+        matrix=matrix,
+        scale=scale,
+        bias=first.bias,
+        cuts=np.tile(first.cuts, (2, 1)),
+        sharpness=np.ones((2, WIDTH), np.float32),
+        shift=np.zeros((2, WIDTH), np.float32),
+        seen=first.seen,
+        thresholds={"strong": 0.5},
+    )
     table = Table(weights, "embedded@test")
+    assert table.tasks == ("sentiment",)
     good, bad, request = table.score(["lovely boat", "awful boat", "fetch captain"])
     assert good.probs["positive"] > 0.5
     assert bad.probs["negative"] > 0.5
     assert (good.intensity or 0) > 0 > (bad.intensity or 0)
     assert (request.wants_human or 0) > 0.5 > (good.wants_human or 0)
+
+
+def test_a_reader_learns_the_order_of_words_and_the_same_every_time() -> None:
+    rows = [
+        {**written(f"the {a} ate the {b}", strength), "id": f"{a}{b}{n}"}
+        for n in range(40)
+        for a, b, strength in (("cat", "dog", 5), ("dog", "cat", 1))
+    ]
+    data = sheet(rows)
+    first, second = (teach(data, np.arange(len(rows)), seed=3) for _ in range(2))
+    assert np.array_equal(first.reader.embed, second.reader.embed)
+    assert np.array_equal(first.cuts, second.cuts)
+    texts = ["the cat ate the dog", "the dog ate the cat"]
+    good, bad = first.reader.read([features(text) for text in texts])
+    assert good[2] > good[0]
+    assert bad[0] > bad[2]
+
+
+def test_the_reader_reads_what_the_network_that_was_trained_reads() -> None:
+    torch.manual_seed(5)
+    net = teaching._Net().eval()
+    with torch.no_grad():
+        net.look.weight.normal_()
+    texts = ["this is not good", "太好吃了！！ wow", "ok", "a " * 120, "😀 :) ..."]
+    data = sheet([{**written(text, 3), "id": text} for text in texts])
+    reader = teaching._packed(net, mark(data.pieces, 21))
+    with torch.no_grad():
+        net.embed.weight[:-1] = torch.from_numpy(reader.embed * reader.scale)
+    some = teaching._some(data, places_of(data.pieces, teaching.BITS), np.arange(len(texts)))
+    with torch.no_grad():
+        expected = net(some).numpy()
+    found = [features(text) for text in texts]
+    assert reader.read(found) == pytest.approx(expected, abs=1e-4)
+    alone = np.concatenate([reader.read([one]) for one in found])
+    assert alone == pytest.approx(expected, abs=1e-4)
+    stored = {name: np.asarray(array) for name, array in reader.arrays().items()}
+    assert Reader.of(stored).read(found) == pytest.approx(expected, abs=0.02)
+
+
+def test_a_word_that_training_has_not_met_twice_says_nothing_to_the_reader() -> None:
+    data = sheet(ROWS * 3)
+    reader = teach(data, np.arange(len(ROWS) * 3)).reader
+    strange, stranger = (replace(features("q"), pieces=np.array([n], np.uint32),
+                                 tokens=np.array([0])) for n in (11, 99))  # fmt: skip
+    assert np.array_equal(reader.read([strange]), reader.read([stranger]))
+    assert reader.read([]).shape == (0, WIDTH)
+
+
+def test_calibration_makes_scores_as_sure_as_they_are_right() -> None:
+    dice = np.random.default_rng(2)
+    raw = dice.normal(0, 3, (3000, WIDTH)).astype(np.float32)
+    chance = 1 / (1 + np.exp(-(0.5 * raw[:, 5] - 1.0)))  # wants_human: half as sharp, and rarer
+    rows = [
+        {**written(str(i), int(dice.integers(1, 6))), "wants_human": int(dice.random() < p)}
+        for i, p in enumerate(chance)
+    ]
+    knobs = calibrate(Unseen(rows, raw, 1.0), [], np.array([-2, -1, 1, 2], np.float32))
+    assert knobs.sharpness[5] == pytest.approx(0.5, abs=0.06)
+    assert knobs.shift[5] == pytest.approx(-1.0, abs=0.15)
+    assert knobs.sharpness[0] == knobs.sharpness[2]
+    assert knobs.sharpness[0] < 0.4  # the labels were drawn by lot: nothing is sure
+
+
+def test_emotions_are_taken_where_one_is_given() -> None:
+    assert emotion({"emotion": "grief"}) == 1
+    assert emotion({"emotion": "anger,joy"}) == -1
+    assert emotion({"emotion": None}) == emotion({"emotion": "curiosity"}) == -1
+
+
+def test_the_shipped_table_tells_emotions_apart() -> None:
+    table = Table.load()
+    texts = ["I miss him so much, I can't stop crying", "get lost, you make me sick!!", ""]
+    sad, angry, nothing = table.score(texts, EMOTION)
+    assert max(sad.probs, key=sad.probs.__getitem__) == "sadness"
+    assert max(angry.probs, key=angry.probs.__getitem__) == "anger"
+    assert max(nothing.probs, key=nothing.probs.__getitem__) == "calm"
+    assert sum(sad.probs.values()) == pytest.approx(1.0)
 
 
 def test_small_weights_are_dropped_and_others_keep_their_size() -> None:
@@ -140,15 +231,19 @@ def test_a_folder_without_data_is_told_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_written_rows_are_whole_and_agree_with_themselves() -> None:
-    rows = [
-        json.loads(line)
-        for path in sorted(WRITTEN.rglob("*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    counts = {lang: sum(row["lang"] == lang for row in rows) for lang in ("en", "zh", "es", "ru")}
-    assert counts["en"] >= 2500
-    assert counts["zh"] >= 2500
-    assert min(counts["es"], counts["ru"]) >= 300
+    by_file = {
+        path.stem: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for path in sorted(WRITTEN.glob("*.jsonl"))
+    }
+    rows = [row for found in by_file.values() for row in found]
+    counts = {
+        lang: sum(len(by_file[name]) for name in by_file if name.startswith(f"{lang}_")
+                  and "_words" not in name)
+        for lang in ("en", "zh", "es", "ru")
+    }  # fmt: skip
+    assert counts["en"] >= 8000
+    assert counts["zh"] >= 12000
+    assert min(counts["es"], counts["ru"]) >= 2000
     assert len({(row["lang"], row["text"]) for row in rows}) == len(rows)
     for row in rows:
         assert set(row) == FIELDS
