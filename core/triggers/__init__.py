@@ -21,19 +21,14 @@ import unicodedata
 from bisect import bisect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
-from itertools import product
+
+from core.triggers.phrases import AND, HAN, UNIT, expression, needed_by_all, script_of, scripts_in
 
 _LANGUAGES = ("en", "zh", "es", "ru")
 _EVIDENCE = ("unheard", "plight", "formal", "laugh")
 _LISTS = ("request", "alone", "ambiguous", "crisis", "threat", "money", *_EVIDENCE)
-_HAN = "\u3400-\u9fff"
-_FIRST_HAN = "\u3400"
-_HAN_THERE = re.compile(f"[{_HAN}]")
-_UNIT = re.compile(rf"[{_HAN}]|[^\W{_HAN}]+")  # a word, or one Chinese character
-_COMMON = "我你他她它们的了是想要不在有没就都也还人个一再好这那会能可以"
-_COMMON_HAN = frozenset(_COMMON)
 
 # Marks that change how a letter looks and not which one it is, and characters without width.
 _MARKS = re.compile(
@@ -47,18 +42,14 @@ _DISGUISED = re.compile(r"\b(?=\w*[013457\u0400-\u04ff])(?=\w*[a-z])\w+")
 _LETTER = r"[^\W\d_]"
 _SPACED_OUT = re.compile(rf"(?<!\w){_LETTER}(?:[ .*_\-]{_LETTER}){{3,}}(?!\w)")
 _MAYBE_SPACED = re.compile(rf"(?:[ .*_\-]{_LETTER}){{2}}[ .*_\-]")  # in all of the above; quick
-_SPACED_HAN = re.compile(rf"(?<=[{_HAN}])[ \t*_·~\-]+(?=[{_HAN}])")
+_SPACED_HAN = re.compile(rf"(?<=[{HAN}])[ \t*_·~\-]+(?=[{HAN}])")
 _SENTENCE_END = re.compile(r"[!?。\n\r]+|[.;]+(?=\s|$)")
 _WORD = re.compile(r"[^\W_]+")
 _DRAWN_OUT = re.compile(r"([a-zа-я])\1{2,}")
 _FRIENDLY = frozenset("👍🙏👌👋💯🎉🤝❤💙💚💜🧡💛😊🙂😀😃😄😁☺🥰🤗✅")
 _TONES = re.compile("[\\s\ufe0f\u200d\U0001f3fb-\U0001f3ff]")
 _LONGEST_COURTESY = 80
-_AND = " & "
 _NAME = re.compile(r"\{(\w+)\}")
-_ENDS = {"^": r"(?<![^\n])", "$": r"(?=\n|\Z)"}  # of a sentence
-_MAYBE_LETTER = re.compile(r"\[\w+\]\??|\w\?")
-_GAPS = {"...": 3, "......": 8}  # words
 _NEAR = 80  # characters between the phrases of `a & b`
 
 
@@ -89,7 +80,7 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
     excepted = ""
     readings = _readings(text)
     for folded in readings:
-        units = frozenset(folded.split() if folded.isascii() else _UNIT.findall(folded))
+        units = _units(folded)
         for kind in _LISTS:
             if kind not in found and (phrase := lists[kind].find(folded, units)):
                 found[kind] = phrase
@@ -111,16 +102,15 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
 
 
 class _Phrases:
-    """One list over all languages. A phrase is tried only where a word it needs occurs."""
+    """One list over all languages. A phrase is tried only where the words it needs occur."""
 
     def __init__(self, phrases: Iterable[str], excepted: _Phrases | None, *, whole: bool) -> None:
         self._excepted = excepted
         self._whole = whole
-        self._by_unit: dict[str, list[str]] = {}
-        for phrase in map(_letters, phrases):
-            for unit in _needed(phrase):
-                self._by_unit.setdefault(unit, []).append(phrase)
-        self._units = frozenset(self._by_unit)
+        self._by_script: dict[str, list[str]] = {}
+        for phrase in phrases:
+            self._by_script.setdefault(script_of(phrase), []).append(phrase)
+        self._indexes: dict[str, _Index] = {}  # each is made when the first text needs it
 
     def find(self, folded: str, units: frozenset[str]) -> str:
         """Return the longest match outside every exception, or nothing."""
@@ -131,7 +121,7 @@ class _Phrases:
         if found and self._excepted:
             left = self._excepted.cut(folded, units)
             found = [said for p in patterns if (said := p.first(left))]
-        return max(found, key=len, default="").strip()[:100]
+        return max(found, key=lambda said: (len(said), said), default="").strip()[:100]
 
     def cut(self, folded: str, units: frozenset[str]) -> str:
         """Return the text with a sentence break in place of every match."""
@@ -150,19 +140,47 @@ class _Phrases:
         phrase = self.find(folded, units)
         return phrase if 2 * len(phrase) >= len(folded) else ""
 
+    def possible(self, units: frozenset[str]) -> tuple[str, ...]:
+        """Return the phrases whose needed words all occur."""
+        found: list[str] = []
+        for script in scripts_in(units):
+            if script in self._by_script:
+                index = self._indexes.get(script)
+                if index is None:  # two threads may both make it, and neither sees half of one
+                    index = self._indexes[script] = _Index(self._by_script[script])
+                found += index.possible(units)
+        return tuple(found)
+
     def _candidates(self, units: frozenset[str]) -> list[_Pattern]:
-        if self._units.isdisjoint(units):  # most texts, for most lists
+        return [_compiled(phrase, whole=self._whole) for phrase in self.possible(units)]
+
+
+class _Index:
+    """Phrases of one script, found by the words that they cannot match without."""
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        self._by_unit: dict[str, list[str]] = {}
+        self._needed: dict[str, list[frozenset[str]]] = {}
+        for phrase in map(_letters, phrases):
+            best, *self._needed[phrase] = needed_by_all(phrase)
+            for unit in best:
+                self._by_unit.setdefault(unit, []).append(phrase)
+
+    def possible(self, units: frozenset[str]) -> list[str]:
+        """Return the phrases of which every needed set has a unit in the text."""
+        known = units & self._by_unit.keys()
+        if not known:  # most texts, for most lists
             return []
-        phrases = dict.fromkeys(p for unit in units & self._units for p in self._by_unit[unit])
-        return [_compiled(phrase, whole=self._whole) for phrase in phrases]
+        phrases = dict.fromkeys(p for unit in sorted(known) for p in self._by_unit[unit])
+        return [p for p in phrases if not any(map(units.isdisjoint, self._needed[p]))]
 
 
 class _Pattern:
     """What finds one phrase in folded text; of a phrase with `&`, its parts near each other."""
 
     def __init__(self, phrase: str, *, whole: bool) -> None:
-        parts = phrase.split(_AND)
-        self._first, *self._others = (re.compile(_expression(p, whole=whole)) for p in parts)
+        parts = phrase.split(AND)
+        self._first, *self._others = (re.compile(expression(p, whole=whole)) for p in parts)
 
     def first(self, folded: str) -> str:
         """Return the first match, or nothing."""
@@ -227,7 +245,7 @@ def _lists() -> dict[str, _Phrases]:
     excepted = {k: exceptions.get(f"not_{k}") for k in _LISTS}
     excepted["ambiguous"] = exceptions["not_request"]
     lists = {k: _Phrases(data[k], excepted[k], whole=k == "alone") for k in _LISTS}
-    return lists | exceptions
+    return lists | exceptions | {"courtesy": _Phrases(data["courtesy"], None, whole=False)}
 
 
 @cache
@@ -237,11 +255,11 @@ def _plain(words: tuple[str, ...]) -> _Phrases:
     return _Phrases(filter(None, phrases), _lists()["not_money"], whole=False)
 
 
-@cache
-def _courtesy() -> re.Pattern[str]:
-    """Compile the courtesies: one or several of them and nothing else."""
-    phrases = "|".join(_expression(_letters(p), whole=False) for p in _data()["courtesy"])
-    return re.compile(rf"(?:(?:{phrases})\s*)+")
+@lru_cache(maxsize=64)
+def _courtesies(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    """Compile some courtesies: one or several of them and nothing else."""
+    either = "|".join(expression(phrase, whole=False) for phrase in phrases)
+    return re.compile(rf"(?:(?:{either})\s*)+")
 
 
 def _is_courtesy(text: str, readings: Iterable[str]) -> bool:
@@ -251,7 +269,16 @@ def _is_courtesy(text: str, readings: Iterable[str]) -> bool:
     signs = _TONES.sub("", text)
     if signs and all(sign in _FRIENDLY for sign in signs):
         return True
-    return any(_courtesy().fullmatch(reading.replace("\n", " ")) for reading in readings)
+    for reading in readings:
+        phrases = _lists()["courtesy"].possible(_units(reading))
+        if phrases and _courtesies(phrases).fullmatch(reading.replace("\n", " ")):
+            return True
+    return False
+
+
+def _units(folded: str) -> frozenset[str]:
+    """Return the words and the Chinese characters of a reading."""
+    return frozenset(folded.split() if folded.isascii() else UNIT.findall(folded))
 
 
 # -- folding ------------------------------------------------------------------------------------
@@ -304,94 +331,3 @@ def _closed(spaced: str) -> str:
 def _undisguised(word: re.Match[str]) -> str:
     """Put letters for look-alikes: digits in a word of letters, Cyrillic among Latin letters."""
     return word[0].translate(_CYRILLIC_TWINS).translate(_DIGIT_TWINS)
-
-
-# -- phrases ------------------------------------------------------------------------------------
-
-
-def _tokens(phrase: str) -> list[str]:
-    """Split a phrase at the spaces outside its choices."""
-    return re.findall(r"(?:\([^()]*\)\??|[^\s()])+", phrase)
-
-
-def _optional(token: str) -> bool:
-    """Say whether a whole token may be left out."""
-    return token in _GAPS or token in _ENDS or (token.endswith(")?") and token.rfind("(") == 0)
-
-
-def _expression(phrase: str, *, whole: bool) -> str:
-    """Write a phrase as a regular expression over folded text."""
-    parts: list[str] = []
-    begun = False  # a space stands before a token once something is sure to stand before it
-    for token in _tokens(phrase):
-        body = token.replace("(", "(?:").replace("#", r"\d+")
-        body = body.replace("......", r"[^\n]{0,12}").replace("...", r"[^\n]{0,4}")
-        if token in _GAPS:
-            parts.append(rf"(?: \w+){{0,{_GAPS[token]}}}" if begun else "")
-        elif token in _ENDS:
-            parts.append(_ENDS[token])
-        elif _optional(token):
-            parts.append(f"(?: {body[:-1]})?" if begun else f"(?:{body[:-1]} )?")
-        else:
-            parts.append(f" {body}" if begun else body)
-            begun = True
-    outside = rf"[^\W{_HAN}]"  # Chinese has no word boundaries to keep to
-    before = "" if re.match(rf"\(?[{_HAN}]", phrase) else f"(?<!{outside})"
-    after = "" if re.search(rf"[{_HAN}]\)?\??$", phrase) else f"(?!{outside})"
-    expression = before + "".join(parts) + after
-    if not whole:
-        return expression
-    anywhere = expression.replace(" ", r"\s")  # "a human. please" is one call in two sentences
-    return rf"\A(?:{anywhere}\s*)+\Z"
-
-
-def _needed(phrase: str) -> set[str]:
-    """Return units of which every match has at least one: those of the most telling part."""
-    needed: list[set[str]] = []
-    for token in _tokens(phrase.replace(_AND, " ")):
-        if _optional(token):
-            continue
-        if _HAN_THERE.search(token):
-            needed += [
-                {_telling(said) for said in part} for part in _parts(token) if "" not in part
-            ]
-        elif token[0] == "(" and token.find(")") == len(token) - 1:  # the usual case, and quick
-            needed.append({_telling(said) for said in _choices(token[1:-1])})
-        else:
-            needed.append({_telling("".join(said)) for said in product(*_parts(token))})
-    return max(needed, key=_worth)
-
-
-def _parts(token: str) -> list[list[str]]:
-    """Give, for every choice and letter of a token in turn, the ways to say it."""
-    found = re.findall(r"\(([^()]*)\)(\??)|([^.()|?])(\??)", token)
-    return [
-        [*(_choices(choice) if choice else [letter]), *([""] if maybe or may else [])]
-        for choice, maybe, letter, may in found
-    ]
-
-
-def _choices(choice: str) -> list[str]:
-    """Give what a choice lets say: one of the letters in brackets, a letter or none before `?`."""
-    said = choice.split("|")
-    while odd := [one for one in said if "?" in one or "[" in one]:
-        said = [one for one in said if one not in odd]
-        for one in odd:
-            part = _MAYBE_LETTER.search(one)
-            ways = [*part[0].strip("[]?"), *([""] if part[0][-1] == "?" else [])] if part else [""]
-            said += [f"{one[: part.start()]}{way}{one[part.end() :]}" for way in ways if part]
-    return said
-
-
-def _worth(units: set[str]) -> tuple[bool, int, int]:
-    """Rank units by how rarely they will be met."""
-    return "" not in units and units.isdisjoint(_COMMON_HAN), min(map(len, units)), -len(units)
-
-
-def _telling(said: str) -> str:
-    """Return the longest word, or the Chinese character, that says most; a number says nothing."""
-    if said.isalpha():  # the usual case: this is asked of every choice at the start
-        rest = said.lstrip(_COMMON) or said
-        return rest[0] if rest[0] >= _FIRST_HAN else said
-    units: list[str] = _UNIT.findall(said)
-    return max(units, key=lambda unit: (len(unit), unit not in _COMMON_HAN), default="")

@@ -302,7 +302,7 @@ async def tire(house: House, lines: Sequence[str]) -> str:
 
 
 SLOW = ("it is late again", "that is bad and slow", "it is broken, that is disappointing")
-SLOW_ZH = ("又晚了，有点烦", "这也太慢了，不太好", "又坏了，有点失望")
+SLOW_ZH = ("又晚了一点", "有点慢，不太好", "又坏了，有点失望")
 
 
 async def test_a_model_that_forgets_to_acknowledge_is_helped(tmp_path: Path) -> None:

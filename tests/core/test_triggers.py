@@ -83,6 +83,8 @@ REQUESTS = [
     "que me llame alguien por favor, es urgente, un asesor por favor",
     "попросите администратора перезвонить мне",
     "есть кто живой в поддержке?",
+    "put me back to Anna or whoever sits there",
+    "anyone with a voice will do",
 ]
 
 NO_REQUESTS = [
@@ -127,6 +129,8 @@ NO_REQUESTS = [
     "转人工要等多久",
     "刚才跟人工客服聊过了",
     "真人快打什么时候出",
+    "瑜伽课能换个老师吗",
+    "请问冬令营的负责老师在吗",
 ]
 
 CRISES = [
@@ -221,6 +225,17 @@ CRISES = [
     "подруга наглоталась таблеток, что делать",
     "бабушка без сознания, вызовите скорую",
     "он стоит за дверью с ножом и хочет меня убить",
+    "I took twelve so far and my fingers are numb",
+    "she cut herself again and posted it",
+    "我坐在楼顶上，风很凉，觉得跳下去就什么都结束了",
+    "我手臂上又划了好几道，止不住血",
+    "他锁了车门不让我下车，我好害怕，救我",
+    "每天都想，要是有车撞过来就好了",
+    "someone is in my house, please send help",
+    "i won't see my next birthday and that's fine",
+    "sitting in my car with the garage closed",
+    "the voices say i should do it",
+    "he's out on the ledge, hurry",
 ]
 
 NO_CRISES = [
@@ -278,6 +293,20 @@ NO_CRISES = [
     "trabajo sobre la prevención del suicidio",
     "жена меня убьет если опоздаю",
     "пишу курсовую про профилактику суицида",
+    "do you remove posts about self harm topics?",
+    "i'm gonna kill him next round, that sniper is so good",
+    "门禁没反应，快点修一下",
+    "客户原话是“不退款我死给你看”，当培训案例讲讲",
+    "老板人太好了，狗命都给你",
+    "去找他了，晚点回你",
+    "goodbye note for my colleagues, any ideas?",
+    "i was suicidal as a student, long ago",
+    "do breathing exercises help?",
+    "shots fired, nice comeback",
+    "电脑中毒了怎么办",
+    "昏迷三个月的奶奶终于醒了",
+    "我没有意识到已经扣费了",
+    "考试结束，终于解脱了",
 ]
 
 MONEY = [
@@ -332,6 +361,7 @@ NO_MONEY = [
     "сколько это стоит",
     "Susan is suddenly pursuing a new job",
     "hello",
+    "我同学的号被盗了在群里骗钱，想报备",
 ]
 
 THREATS = [
@@ -371,6 +401,8 @@ THREATS = [
     "закрываю вклад и ухожу в другой банк",
     "удаляю ваше приложение",
     "перехожу к другому оператору",
+    "might as well go back to my old notebook",
+    "moved most of my coins to a cold wallet already",
 ]
 
 NO_THREATS = [
@@ -390,6 +422,13 @@ NO_THREATS = [
     "不小心卸载了怎么恢复",
     "ya no me cambio de compañía",
     "кнопка удалить аккаунт где",
+    "骑手绕去别的小区了",
+    "注销账号有冷静期吗",
+    "队友都退坑了，好冷清",
+    "他把我拉黑了",
+    "再也不用手动算了",
+    "just moved over from another provider, love it",
+    "do i lose my points if i leave the group early",
 ]
 
 COURTESIES = [

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from core.engine.embedded import book, fit
+from core.engine.embedded import book, rows
 
 LANGUAGES: Final = ("en", "zh")
 KEPT_OUT: Final = 0.1
@@ -55,6 +55,9 @@ class Line:
         return known.get(task, "")
 
 
+SPARSE = 3  # of the messages every third: more would cost minutes and teach so small a model no more
+
+
 def read_lines() -> tuple[list[Line], list[Line]]:
     """Return the lines to learn from, and the lines kept out: of these no text was learnt from."""
     learnt: list[Line] = []
@@ -63,9 +66,9 @@ def read_lines() -> tuple[list[Line], list[Line]]:
         source = (_HOME / "phrases" / f"{lang}.toml").read_text("utf-8")
         phrases = book.Book(lang, source)
         learnt += _said(phrases, source)
-        for path in sorted((_HOME / "written").glob(f"{lang}_*.jsonl")):
-            for at, row in enumerate(fit.read_rows(path)):
-                out = fit.chance(row) < KEPT_OUT
+        for path in sorted((_HOME / "written").glob(f"{lang}_[a-z].jsonl")):
+            for at, row in enumerate(rows.read_rows(path)[::SPARSE]):
+                out = rows.chance(row) < KEPT_OUT
                 line = _heard(phrases, row["text"], row["label"], answered=at % _UNKNOWN == 0)
                 (kept if out else learnt).append(line)
     seen = {_bare(line.text) for line in learnt}

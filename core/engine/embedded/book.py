@@ -29,11 +29,13 @@ WEIGHT: dict[Kind, float] = {
 COVER: dict[Kind, float] = {
     "grave": 0.0, "matter": 0.0, "info": 0.15, "feeling": 0.08, "talk": 0.3, "small": 0.65,
 }  # fmt: skip
-ALIKE = 0.5
+ALIKE = 0.6
 BRIEF = 0.75  # the same for one or two words: a rare word alone is like any text that has it
 LIMIT = 1200  # signs of a message that are looked at; the rest is the middle of a long one
 NET = 1.9  # below it a pattern only names the field, and likeness goes before
 SHELF = 16  # situations that are asked about at once
+PLAIN = 0.7  # what is less like an example is answered with a frame that says so
+THIN = 0.12  # the same for a pattern that covers less of a text; twice that in Chinese
 TIE = 0.1  # how much of the text a pattern covers decides only between equals
 _SPACED = ("en", "es", "ru")  # words are told apart by spaces
 _NEGATED = re.compile(
@@ -70,6 +72,7 @@ class Match:
     score: float
     likeness: float
     whole: bool  # the text says this and nothing else
+    frame: str = ""  # a general frame that fits better than the phrases of the situation
 
 
 class Book:
@@ -92,6 +95,7 @@ class Book:
         self._what, asks = more["what"], more["asks"]
         self.still = re.compile(more["still"])  # on a normal text: the open matter is meant
         self._unsettled = re.compile(more["unsettled"])
+        self.manner = {name: re.compile(words) for name, words in more["manner"].items()}
         self._asks = {kind: re.compile(words, re.IGNORECASE) for kind, words in asks.items()}
         for name, texts in more.items():
             if isinstance(texts, list):
@@ -103,12 +107,12 @@ class Book:
 
     # ------------------------------------------------------------------ finding
 
-    def match(self, texts: Sequence[str]) -> Match | None:
-        """Return the weightiest situation of a burst of messages, or None."""
-        found = [match for text in texts if (match := self._match(text))]
+    def match(self, texts: Sequence[str], beside: Sequence[str] = ()) -> Match | None:
+        """Return the weightiest situation of a burst of messages but those named; or None."""
+        found = [match for text in texts if (match := self._match(text, beside))]
         return max(found, key=lambda match: match.score, default=None)
 
-    def _match(self, text: str) -> Match | None:
+    def _match(self, text: str, beside: Sequence[str] = ()) -> Match | None:
         plain = normal(text if len(text) <= LIMIT else f"{text[:900]} {text[-300:]}")
         if shape := _shape(plain):
             if situation := self.situations.get(shape):
@@ -125,7 +129,7 @@ class Book:
             for either, situations in self._shelves
             if either is None or either.search(plain)
             for situation in situations
-            if (match := _by_pattern(situation, plain, size))
+            if situation.name not in beside and (match := _by_pattern(situation, plain, size))
         ]
         best = max(candidates, key=lambda match: match.score, default=None)
         if best is None or best.score < NET:
@@ -179,7 +183,10 @@ class Book:
                 continue
             score = 1.0 + likeness + (9.0 if situation.kind == "grave" else 0.0)
             if best is None or score > best.score:
-                best = Match(situation=situation, score=score, likeness=likeness, whole=False)
+                frame = "hedged" if situation.kind == "matter" and likeness < PLAIN else ""
+                best = Match(
+                    situation=situation, score=score, likeness=likeness, whole=False, frame=frame
+                )
         return best
 
     # ------------------------------------------------------------------ saying
@@ -244,7 +251,15 @@ class Book:
         for situation in self.situations.values():
             texts = [text for level in levels for text in self.phrases(situation, level)]
             if situation.about:
-                for name in ("kept", "kept_not", "running", "asked", "greeted_about"):
+                for name in (
+                    "kept",
+                    "kept_not",
+                    "running",
+                    "asked",
+                    "greeted_about",
+                    "hedged",
+                    "asks_about",
+                ):
                     texts += self.frame(name, situation)
                 for n in range(1, len(self._asks) + 1):
                     for kinds in combinations(self._asks, n):
@@ -287,10 +302,19 @@ def _by_pattern(situation: Situation, plain: str, size: int) -> Match | None:
     usual = 0.1 if situation.weight else COVER[situation.kind]
     least = max(usual, 0.35 if situation.bright else 0.0)
     cover = min(1.0, longest / size)
-    if not longest or cover < least:
+    vague = 0 < situation.weight < NET and longest < 2  # one Chinese sign
+    if not longest or vague or cover < least:
         return None
     weight = situation.weight or WEIGHT[situation.kind]
-    return Match(situation=situation, score=weight + TIE * cover, likeness=1.0, whole=cover >= 0.9)
+    thin = cover < THIN or (cover < 2 * THIN and longest <= 3)
+    frame = "hedged" if thin and situation.kind == "matter" and situation.about else ""
+    return Match(
+        situation=situation,
+        score=weight + TIE * cover,
+        likeness=1.0,
+        whole=cover >= 0.9,
+        frame=frame,
+    )
 
 
 def _denied(

@@ -21,6 +21,7 @@ from weakref import WeakSet
 from core.engine.embedded.answers import MINIMUM, Answer, Answers, normal
 from core.engine.embedded.book import NET, Book, Match, Situation
 from core.engine.embedded.language import language
+from core.engine.embedded.manner import Manner, fallback, fitting, manner
 from core.engine.embedded.picking import pick, turned
 from core.engine.embedded.talk import (
     LANGUAGES,
@@ -230,7 +231,8 @@ class PhraseWriter:
 
     def _choice(self, request: ReplyRequest, talk: Talk) -> _Choice:
         book = self._book(talk.lang)
-        match = book.match(talk.texts)
+        meant = manner(talk.texts, book)
+        match = fitting(talk.texts, meant, book)
         if hit := self._answered(talk.texts, book, lambda: match):
             answer, likeness = hit
             text = answer.text if talk.level == "calm" else book.offered(answer.text)
@@ -251,7 +253,7 @@ class PhraseWriter:
             match = None  # the field is known, but nothing is wrong
         if match and not self._false_cheer(request, match):
             return self._matched(book, talk, match)
-        return self._unsure(request, book, talk)
+        return self._unsure(request, book, talk, meant)
 
     def _open(self, book: Book, talk: Talk) -> Situation | None:
         """Return the matter that is open, in the words of this language; None where it has none."""
@@ -271,6 +273,8 @@ class PhraseWriter:
             texts, told = book.frame("asked", situation), f"{told}, asked before"
         elif situation.about and (kinds := book.asked_for(texts) & talk.given):
             texts, told = book.given(situation, sorted(kinds)), f"{told}, told"
+        elif match.frame and situation.about:
+            texts = book.frame(match.frame, situation)
         mild = situation.kind in ("grave", "small") or situation.bright
         return _Choice(texts=texts, source=told, likeness=match.likeness, mild=mild)
 
@@ -324,16 +328,12 @@ class PhraseWriter:
         negative = request.scores is not None and request.scores.p_negative >= 0.5
         return match.situation.bright and negative and not match.whole
 
-    def _unsure(self, request: ReplyRequest, book: Book, talk: Talk) -> _Choice:
-        asked = talk.texts[-1].rstrip().endswith(("?", "？", "吗", "么", "呢"))
-        heard = request.scores
-        good = heard is not None and heard.p_positive >= GLAD and not talk.heavy
-        name = "unsure_question" if asked else "unsure_good" if good else "unsure"
+    def _unsure(self, request: ReplyRequest, book: Book, talk: Talk, meant: Manner) -> _Choice:
+        name = fallback(request.scores, meant, heavy=talk.heavy, level=talk.level)
         matter = self._open(book, talk)
-        if matter is not None and not good and (talk.level != "calm" or not talk.heavy):
+        if matter and name != "unsure_good" and (talk.level != "calm" or not talk.heavy):
             source = f"phrase: {matter.name}, running on"
             return _Choice(texts=book.frame("running", matter), source=source)
-        name = "unsure_hard" if talk.heavy else name
         return _Choice(texts=book.frame(name), source=f"phrase: {name}")
 
     def _pick(self, request: ReplyRequest, talk: Talk, choice: _Choice) -> str:

@@ -29,7 +29,8 @@ Row = dict[str, Any]
 _WEIGHT = {"cped": 0.12, "xed": 0.12, "xed_en": 0.6, "goemotions": 1.0, "vader": 2.0, "esc": 0.5}
 WRITTEN_WEIGHT = 2.0
 WORDS_WEIGHT = 1.0  # of a written row that is a word or a phrase, not a message
-WRITTEN_HEAD_WEIGHT = (1.5, 3.0, 3.0, 3.0)  # fury is told by other sources too
+WRITTEN_HEAD_WEIGHT = 3.0
+WRITTEN_STRONG_EN = 1.5  # English fury is told by other sources too, Chinese hardly
 _STRONG_WEIGHT = {"cped": 0.2, "xed": 0.3, "goemotions": 0.6}
 
 # Which of six emotions the names of the sources mean. What is mixed or stands between is left out.
@@ -98,7 +99,8 @@ def heads(row: Row) -> tuple[list[float], list[float]]:
     if row.get("listed"):  # a word is no request, and calm or not by its neighbours
         return [1.0 if row["strong"] else NONE, NONE, NONE, NONE], [WORDS_WEIGHT, 0.0, 0.0, 0.0]
     if "strength" in row:
-        return [float(row[h]) for h in HEADS], list(WRITTEN_HEAD_WEIGHT)
+        strong = WRITTEN_STRONG_EN if row["lang"] == "en" else WRITTEN_HEAD_WEIGHT
+        return [float(row[h]) for h in HEADS], [strong, *[WRITTEN_HEAD_WEIGHT] * 3]
     target, weight = [NONE] * 4, [0.0] * 4
     family = row["source"].split("_")[0]
     if row.get("strong") is not None:

@@ -270,9 +270,8 @@ class Table:
         places = slots_of(found.hashes, weights.matrix.shape[1].bit_length() - 1)
         stored = weights.matrix[:, places].T.astype(np.float32)
         share = (1.0 - READ if weights.reader else 1.0) / 127.0**2
-        parts = (
-            stored * np.abs(stored) * (weights.scale * weights.sharpness[: len(COLUMNS)] * share)
-        )
+        sharp = weights.sharpness[int(found.east), : len(COLUMNS)]
+        parts = stored * np.abs(stored) * (weights.scale * sharp * share)
         parts *= found.values[:, None]
         result: dict[str, list[dict[str, Any]]] = {}
         for j, column in enumerate(COLUMNS):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,18 +240,30 @@ def _platt(knobs: Knobs, column: int, head: str, groups: list[Unseen]) -> None:
             heads = columns(x, knobs.sharpness, knobs.shift)[2][:, column - 4].astype(np.float64)
             heads = np.clip(heads, 1e-9, 1 - 1e-9)
             parts.append((np.log(heads / (1 - heads)), y, group.share / len(y)))
-    x = np.concatenate([p[0] for p in parts])
-    y = np.concatenate([p[1] for p in parts]).astype(float)
+    x = np.concatenate([p[0] for p in parts]).astype(np.float64)
+    y = np.concatenate([p[1] for p in parts]).astype(np.float64)
     weight = np.concatenate([np.full(len(p[1]), p[2]) for p in parts])
-    slope, shift = 1.0, 0.0
-    for _ in range(50):
-        p = 1.0 / (1.0 + np.exp(-(slope * x + shift)))
-        curve = weight * p * (1 - p)
-        fault = weight * (p - y)
+    knobs.sharpness[column], knobs.shift[column] = platt(x, y, weight)
+
+
+def platt(x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any]) -> tuple[float, float]:
+    """Return slope and shift of least log loss; steps are halved until they lead down."""
+
+    def loss(at: measure.Array) -> float:
+        z = at[0] * x + at[1]
+        return float(weight @ (np.logaddexp(0.0, z) - y * z))
+
+    at, size = np.array([1.0, 0.0]), 1.0
+    for _ in range(60):
+        p = 1.0 / (1.0 + np.exp(-np.clip(at[0] * x + at[1], -50.0, 50.0)))
+        curve, fault = weight * p * (1 - p), weight * (p - y)
         hessian = np.array([[curve @ (x * x), curve @ x], [curve @ x, curve.sum()]])
         step = np.linalg.solve(hessian + 1e-9 * np.eye(2), [fault @ x, fault.sum()])
-        slope, shift = slope - float(step[0]), shift - float(step[1])
-    knobs.sharpness[column], knobs.shift[column] = slope, shift
+        size = min(1.0, 2.0 * size)
+        while size > 1e-6 and loss(at - size * step) > loss(at):
+            size /= 2.0
+        at = at - size * step
+    return float(at[0]), float(at[1])
 
 
 def _emotions(knobs: Knobs, groups: list[Unseen]) -> None:

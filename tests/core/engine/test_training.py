@@ -15,7 +15,7 @@ from core.engine.embedded.reader import Reader, mark, places_of
 from core.engine.embedded.rows import Sheet, emotion, sheet, steps
 from core.engine.embedded.table import EMOTION, Table, Weights, sigmoid, squeeze
 from core.engine.embedded.teach import teach
-from core.engine.embedded.train import WIDTH, WRITTEN, Unseen, calibrate, read_corpus
+from core.engine.embedded.train import WIDTH, WRITTEN, Unseen, calibrate, platt, read_corpus
 from core.errors import SetupError
 
 FIELDS = {
@@ -117,10 +117,16 @@ def test_a_table_learns_what_its_rows_say_and_the_same_every_time() -> None:
     assert (request.wants_human or 0) > 0.5 > (good.wants_human or 0)
 
 
-def test_a_reader_learns_the_order_of_words_and_the_same_every_time() -> None:
+def test_a_reader_learns_the_order_of_words_and_the_same_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(teaching, "BATCH", 16)
+    monkeypatch.setattr(teaching, "BITS", 12)
+    monkeypatch.setattr(teaching, "_NOTHING", 1 << 12)
+    monkeypatch.setattr(teaching, "EPOCHS", 10)
     rows = [
         {**written(f"the {a} ate the {b}", strength), "id": f"{a}{b}{n}"}
-        for n in range(40)
+        for n in range(200)
         for a, b, strength in (("cat", "dog", 5), ("dog", "cat", 1))
     ]
     data = sheet(rows)
@@ -178,6 +184,15 @@ def test_calibration_makes_scores_as_sure_as_they_are_right() -> None:
     assert knobs.sharpness[0] < 0.4  # the labels were drawn by lot: nothing is sure
 
 
+def test_a_head_is_calibrated_also_where_a_whole_step_would_lead_astray() -> None:
+    x = np.concatenate([np.full(500, -18.0), np.linspace(-3, 9, 200), np.full(5, 19.0)])
+    y = np.concatenate([np.zeros(500), (np.linspace(-3, 9, 200) > 2).astype(float), np.zeros(5)])
+    slope, shift = platt(x, y, np.full(len(x), 1 / len(x)))
+    p = 1 / (1 + np.exp(-(slope * x + shift)))
+    assert p.mean() == pytest.approx(y.mean(), abs=0.01)
+    assert slope > 0
+
+
 def test_emotions_are_taken_where_one_is_given() -> None:
     assert emotion({"emotion": "grief"}) == 1
     assert emotion({"emotion": "anger,joy"}) == -1
@@ -199,7 +214,8 @@ def test_small_weights_are_dropped_and_others_keep_their_size() -> None:
     matrix, scale = squeeze(wide)
     restored = np.sign(matrix) * (matrix / 127.0) ** 2 * scale[:, None]
     assert restored[0, 3] == 0
-    assert restored[0, :3] == pytest.approx(wide[0, :3], rel=0.02)
+    assert restored[0, :3] == pytest.approx(wide[0, :3], rel=0.15)
+    assert len(np.unique(np.abs(squeeze(np.linspace(0.2, 2, 900, dtype=np.float32)[None])[0]))) < 17
 
 
 def test_grades_become_steps() -> None:
