@@ -55,7 +55,7 @@ class Line:
         return known.get(task, "")
 
 
-SPARSE = 3  # of the messages every third: more would cost minutes and teach so small a model no more
+SPARSE = 3  # every third message: more cost minutes and teach so small a model nothing
 
 
 def read_lines() -> tuple[list[Line], list[Line]]:

@@ -18,6 +18,7 @@ from core.message import Scores
 SURE = 0.85  # a fallback takes sides only where a message is this likely to be of one
 PAINED = -0.4  # and pity only where the feeling is at least this strong
 _MILD_GRAVE = ("panic", "depression", "illness", "bullying")  # what people joke about having
+_GRAVE_PLAYED = ("abuse", "emergency")  # what a game or a screen has too
 _ENDING = ("leaving", "cancel", "legal_threat", "delete_account")
 _WARNING = ("scam", "phishing", "seed_phrase")  # say what not to give away, asked or not
 _FAULTS = ("bug", "crash", "slow", "not_solved", "confused")  # no question of how things are
@@ -34,6 +35,7 @@ class Manner:
     request: bool = False  # asks for a person
     threat: bool = False  # says that they leave
     laughs: bool = False
+    staged: bool = False  # of a game or a screen, or told with a laugh; no crisis phrase holds
     thanks: bool = False
     proud: bool = False  # tells of something achieved
     asks: bool = False
@@ -59,6 +61,7 @@ def manner(texts: Sequence[str], book: Book) -> Manner:
         request=any(one.request for one in found),
         threat=any(one.threat for one in found),
         laughs=laughs,
+        staged=(laughs or says("staged")) and not any(one.crisis for one in found),
         thanks=says("thanks") and not asks and not trouble,
         proud=says("proud") and not marked,
         asks=asks,
@@ -73,6 +76,8 @@ def fitting(texts: Sequence[str], heard: Manner, book: Book) -> Match | None:
     glad = heard.proud and not heard.danger
     if match and match.situation.name in _MILD_GRAVE[: 4 if heard.laughs else 1 if glad else 0]:
         match = book.match(texts, _MILD_GRAVE)
+    if match and heard.staged and match.situation.name in _GRAVE_PLAYED:
+        match = book.match(texts, (*_MILD_GRAVE, *_GRAVE_PLAYED))
     kind = match.situation.kind if match else ""
     name = match.situation.name if match else ""
     if kind == "grave":

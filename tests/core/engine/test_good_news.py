@@ -154,3 +154,44 @@ async def test_everyday_trouble_is_not_answered_as_danger(writer: PhraseWriter, 
 )
 async def test_danger_is_still_heard(writer: PhraseWriter, text: str, name: str) -> None:
     assert (await source(writer, text))[0] == f"phrase: {name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("my son has a rash and it does not fade", "emergency"),
+        ("i am afraid to go back home, my husband is drunk", "abuse"),
+        ("she put my nude pictures on a website", "abuse"),
+        ("老公又动手了，我不敢回家", "abuse"),
+        ("宝宝身上有红疹，按了不褪色", "emergency"),
+    ],
+)
+async def test_danger_told_in_plain_words_gets_the_emergency_sentence(
+    writer: PhraseWriter, text: str, name: str
+) -> None:
+    why, said = await source(writer, text)
+    assert why == f"phrase: {name}"
+    assert "emergency service" in said or "紧急" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("lol forgot my password again i'm dying", "password_reset"),
+        ("i passed my exam and i'm crying in the car", "success"),
+        ("should i marry him", "ask_advice"),
+        ("did caesar like olives?", "unsure_question"),
+        ("are you a real person or a computer", "are_you_human"),
+        ("if nobody answers by noon we take our business to your rival", "leaving"),
+    ],
+)
+async def test_what_is_meant_goes_before_a_word_in_it(
+    writer: PhraseWriter, text: str, name: str
+) -> None:
+    assert (await source(writer, text))[0] == f"phrase: {name}"
+
+
+async def test_a_general_question_about_a_matter_gets_no_form(writer: PhraseWriter) -> None:
+    why, said = await source(writer, "can i return a topper if i already opened it?")
+    assert why == "phrase: refund"
+    assert "order number" not in said
