@@ -301,7 +301,7 @@ def test_what_a_tool_cannot_do_is_said_before_anything_runs(data: Path, tmp_path
     with pytest.raises(SetupError, match="vader knows sentiment alone"):
         ask(models=["vader"], task="emotion")
     with pytest.raises(PromptError, match="embedded table"):
-        ask(models=["embedded"], task="emotion")
+        ask(models=["embedded"], task="intent")
     with pytest.raises(SetupError, match="does not exist"):
         ask(models=["./nowhere"])
     with pytest.raises(SetupError, match="either a file"):

@@ -58,7 +58,11 @@ def numbers(texts: Sequence[str]) -> list[str]:
 
 
 def echo(request: ReplyRequest) -> str:
-    """Answer with the numbers of exactly the messages that are answered."""
+    """Answer with the numbers of exactly the messages that are answered, in their language."""
+    if any("一" <= sign <= "龥" for text in request.messages for sign in text):
+        words = ["我对", *numbers(request.messages), "的回答是这个。"]
+        more = ("先看这里。", "再看那里。", "然后歇一会儿。", "慢慢来。", "好了。")
+        return " ".join([*words, *more[: LENGTH - 1]])
     words = ["My answer to", *numbers(request.messages), "is this."]
     more = ("First look here.", "Then look there.", "After that breathe.", "Rest a bit.", "Done.")
     return " ".join([*words, *more[: LENGTH - 1]])
