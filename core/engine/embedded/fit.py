@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.engine.embedded.reader import Floats, mark
-from core.engine.embedded.rows import Row, Sheet, chance, read_rows, sheet, steps
+from core.engine.embedded.rows import Sheet
 from core.engine.embedded.table import COLUMNS, sigmoid, slots_of
 
 SLOT_BITS = 20
@@ -146,6 +146,3 @@ def times(data: Sheet, rows: NDArray[np.int64]) -> Floats:
     found = np.zeros(len(data.label), np.float32)
     found[rows] = np.where(data.listed[rows], 2.0, 1.0)
     return found
-
-
-__all__ = ["Fitted", "Row", "Sheet", "chance", "fit", "gradient", "read_rows", "sheet", "steps"]
