@@ -17,7 +17,11 @@ HeedError
     │   └── RetryAfter    the platform said how long to wait
     ├── OutcomeUnknown    it may or may not have arrived
     ├── Refused           the platform will never take this post as it is
-    │   └── NoThread      topics or threads cannot be made or used there
+    │   ├── NoThread      topics or threads cannot be made or used there
+    │   │   ├── ThreadGone    it was deleted: it may be made anew
+    │   │   └── ThreadShut    it is closed or locked: it may be opened again
+    │   ├── Unchangeable  a message that can no longer be edited or deleted
+    │   └── TooLarge      a file that is larger than the platform takes or gives
     └── Unreachable       the person blocked the bot, left, or closed their messages
 """
 
@@ -102,6 +106,22 @@ class Refused(DeliveryError):
 
 class NoThread(Refused):
     """Topics or threads cannot be made or used in this chat."""
+
+
+class ThreadGone(NoThread):
+    """The topic or thread was deleted: it may be made anew."""
+
+
+class ThreadShut(NoThread):
+    """The topic or thread is closed or locked: it may be opened again."""
+
+
+class Unchangeable(Refused):
+    """The message is too old, or gone, or not ours: it can no longer be edited or deleted."""
+
+
+class TooLarge(Refused):
+    """The file is larger than the platform takes or gives; nothing was sent."""
 
 
 class Unreachable(DeliveryError):

@@ -14,8 +14,27 @@ from typing import Any, Literal
 Owner = Literal["bot", "queue", "human"]
 Level = Literal["calm", "tense", "upset"]
 Role = Literal["user", "bot", "staff", "marker"]
-MessageKind = Literal["said", "edited", "deleted", "command", "pressed", "left", "returned"]
-PostKind = Literal["reply", "notice", "thread", "card", "context", "ping", "relay", "edit"]
+MessageKind = Literal[
+    "said", "edited", "deleted", "command", "pressed", "reacted", "moved", "left", "returned"
+]
+PostKind = Literal[
+    "reply",  # the machine's answer
+    "notice",  # a fixed text to a person
+    "thread",  # make a topic or thread, or bring an existing one up to date
+    "card",  # a case as staff see it; "redraw" is that message drawn again
+    "redraw",
+    "picture",
+    "context",  # what was said before a case
+    "ping",  # a line that is to be noticed
+    "relay",  # somebody's words or files, passed on; "edit" and "delete" change that message
+    "edit",
+    "delete",
+    "mark",  # staff see what became of their message: text is sent | edited | failed
+    "react",  # a reaction passed on: text is the emoji, empty to take it back
+    "transcript",
+    "digest",  # lines to the desk's own chat, of no single case
+]
+CaseState = Literal["queued", "human", "snoozed", "watch", "resolved"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,16 +71,23 @@ class Author:
     name: str = ""
     language: str = ""  # BCP 47 as reported by the platform; empty when it does not say
     is_bot: bool = False  # bots, webhooks and channel posts: never answered, never scored
+    anonymous: bool = False  # an administrator of the desk who writes in the group's name
+    roles: tuple[str, ...] = ()  # ids of their roles in a Discord server
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attachment:
-    """A picture, file, voice or sticker with a message; its bytes stay on the platform."""
+    """A picture, file, voice or sticker with a message; its bytes stay on the platform.
 
-    kind: str  # photo, file, video, voice, sticker, ...
-    file_id: str
-    name: str = ""
+    What has no bytes has words: a poll its question and options, a location a link to a map, a
+    contact a name and a number.
+    """
+
+    kind: str  # photo, file, video, voice, sticker, ... or poll, location, contact, game, ...
+    file_id: str  # empty: there is nothing to download
+    name: str = ""  # of the file; of a sticker its emoji
     size: int = 0  # bytes; 0 when unknown
+    words: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,11 +102,15 @@ class Message:
     text: str = ""  # for `edited` the new text; for `command` the whole line as typed
     attachments: tuple[Attachment, ...] = ()
     reply_to: str | None = None  # message id this one answers
+    reply_to_author: str = ""  # id of who wrote that one, where the platform tells
+    album: str = ""  # messages that were sent together share it
+    forwarded_from: str = ""  # whose words these are, where the platform tells
     addressed: bool = True  # DM, mention, reply to the bot, or command
     private: bool = True  # a direct conversation, not a group
     command: str = ""  # for `command`: name without slash, lower case
     argument: str = ""  # for `command`: the rest of the line
-    data: str = ""  # for `pressed`: the button's data
+    data: str = ""  # for `pressed`: the button's data; `reacted`: the emoji, empty when taken back;
+    # for `moved`: the new id of the chat
     event_id: str = ""  # unique id of an edit or press, so that a second one is no duplicate
     order: int = 0  # the platform's own sequence inside a chat (message id as a number)
     scored: bool = True  # False for forwards and quotes of others' words
@@ -163,12 +193,42 @@ class Button:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Media:
+    """A file to be passed on: where its bytes are. Platform "heed" stands for what Heed draws."""
+
+    platform: str
+    bot: str
+    chat: str  # the channel that holds the message: on Discord the thread's id where there is one
+    message_id: str
+    kind: str  # as in Attachment
+    file_id: str
+    name: str = ""
+    size: int = 0  # bytes; 0 when unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A file with its bytes."""
+
+    name: str
+    kind: str  # as in Attachment
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Post:
-    """One outbox row as an adapter sees it: one platform message to send or to edit.
+    """One outbox row as an adapter sees it: one platform message to send, change or delete.
 
     For kind `thread` the adapter makes a topic or thread named `text` in `place` and returns its
-    id in the receipt; with `message_id` set it renames that thread. For kind `edit`, and for any
-    other row that already has `message_id`, it edits that message instead of sending a new one.
+    id in the receipt; with `message_id` set it brings that thread up to date instead: its name
+    (kept when `text` is empty), and what `state` says. For `edit`, `redraw` and for any other row
+    that already has `message_id`, it edits that message instead of sending a new one; for
+    `delete`, `mark` and `react` it does what the kind says to that message.
+
+    `media` comes from the very account that the post goes to, so that it can be copied there
+    without its bytes passing through here; `files` are bytes that came from elsewhere. With
+    either, `text` is the caption. One that is too long follows as a message of its own, answering
+    the first; all ids stand in the receipt.
     """
 
     id: int
@@ -182,6 +242,11 @@ class Post:
     message_id: str | None = None
     private: bool = True
     age: float = 0.0  # seconds since the first attempt; 0 before it
+    media: tuple[Media, ...] = ()  # several: an album
+    files: tuple[File, ...] = ()
+    state: str = ""  # of the case: a thread's icon or tag shows it, and whether it is closed
+    pin: bool = False  # pin it once it is there
+    whisper: str = ""  # id of the command or press this answers, for its sender's eyes alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +255,7 @@ class Receipt:
 
     message_id: str
     thread: str = ""  # for kind `thread`: the topic or thread that was made
+    more: tuple[str, ...] = ()  # ids of the further messages that this post became
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from core.message import Arrival, ConversationKey, Message, Place, Post, Receipt, TextLimit
+from core.message import (
+    Arrival,
+    ConversationKey,
+    File,
+    Media,
+    Message,
+    Place,
+    Post,
+    Receipt,
+    TextLimit,
+)
 
 Clock = Callable[[], float]
 Remember = Callable[[str], Awaitable[None]]
@@ -83,6 +93,13 @@ class Adapter(Protocol):
         """Say whether a post of unknown outcome may be delivered again without showing twice."""
         ...
 
+    async def fetch(self, media: Media) -> File:
+        """Download a file that hangs on a message of this platform.
+
+        Raises TooLarge, Refused (it is gone), RetryAfter, NotSent (try again later).
+        """
+        ...
+
     async def typing(self, place: Place) -> None:
         """Show that somebody is thinking; called every few seconds; failures are swallowed."""
         ...
@@ -101,8 +118,8 @@ class Adapter(Protocol):
 
 
 EventKind = Literal[
-    "waiting", "tag", "token", "withdrawn", "line", "done", "case", "mood", "engine"
-]  # waiting: for a model that is busy with `ahead` others
+    "waiting", "tag", "token", "withdrawn", "line", "done", "case", "mood", "engine", "incident"
+]  # waiting: for a model that is busy with `ahead` others; case: data {"case", "new": bool}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,18 +168,65 @@ class Board:
             self._queues.discard(queue)
 
 
-StaffVerb = Literal["claim", "release", "reply", "note", "resolve", "notneeded", "botback", "steal"]
+StaffVerb = Literal[
+    "claim",
+    "release",
+    "steal",
+    "assign",  # text: the name of a member of staff
+    "reply",  # text goes to the person
+    "note",
+    "draft",  # write a suggestion, which only staff see
+    "snooze",  # text: 1h, 4h, 1d, 30m, or 2026-11-21T09:00
+    "wake",
+    "resolve",  # text: a reason, and "in 2h" for a resolving that waits
+    "reopen",
+    "notneeded",
+    "botback",
+    "watch",
+    "priority",  # text: 0..3
+    "alert",  # toggles: tell me at this person's next message
+    "anonymous",  # text: on, off; staff answer without their names
+    "block",  # text: 7d and a reason; needs a confirm
+    "unblock",
+    "remark",  # text: a lasting note about the person, shown on every later card
+    "verdict",  # text: right, not needed, too late (and the id of the line that was missed)
+    "edit",  # text: "<line id> new text", an answer of staff's
+    "delete",  # text: "<line id>"
+    "send",  # held: posts that wait for a person who could not be reached
+    "drop",
+    "saved",  # text: the name of a saved reply, which goes to the person
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StaffMember:
+    """Somebody who has logged in on the web."""
+
+    name: str
+    admin: bool
+    csrf: str  # every form of theirs must bring it
 
 
 class Desk(Protocol):
     """What the web pages may ask: views as plain JSON-ready dictionaries, and staff actions.
 
-    A `line` is {"id", "role": user|bot|staff|note|marker, "text", "at", "name", "inbox",
-    "tag": {...}|None, "decision": {...}|None, "model", "prompt_version"}. A `case` is
-    {"id", "state": queued|human|watch|resolved, "owner", "version", "claimed_by", "who",
-    "platform", "lang", "rule", "why", "opened_at", "trace": [...],
-    "moved_by": [{"text", "probs", "intensity", "confidence", "strong"}],
-    "versions": {...}, "mood": float, "level", "draft": str|None, "earlier": int}.
+    A `line` is {"id", "role": user|bot|staff|note|marker, "text", "at", "name", "inbox", "was",
+    "deleted", "tag": {...}|None, "decision": {...}|None, "model", "prompt_version",
+    "files": [{"kind", "name", "size", "words"}], "mark": ""|queued|sent|edited|failed|held|uncertain,
+    "problem": str}. A `case` is
+    {"id", "state": queued|human|snoozed|watch|resolved, "owner", "version", "claimed_by", "who",
+    "platform", "private", "lang", "rule", "why", "opened_at", "claimed_at", "first_reply_at",
+    "resolved_at", "resolved_by", "snooze_until", "resolve_at", "priority", "verdict", "helped",
+    "anonymous", "reachable", "held": int, "blocked_until",
+    "trace": [...], "moved_by": [{"text", "probs", "intensity", "confidence", "strong"}],
+    "said": [the bot's last two answers], "versions": {...}, "mood": float, "level",
+    "mood_points": [{"at", "value"}], "draft": str, "draft_by": str,
+    "earlier": [{"id", "opened_at", "rule", "resolved_by", "verdict"}],
+    "remarks": [{"who", "text", "at"}], "elsewhere": [{"platform", "name", "case"}],
+    "conversation": {"platform", "bot", "chat", "thread", "user"}}.
+    A row of the queue is {"id", "state", "who", "platform", "lang", "rule", "why", "priority",
+    "mood", "level", "claimed_by", "opened_at", "waiting_since": float|None, "last_line",
+    "last_role", "last_at", "unread": bool, "snooze_until", "reachable"}.
     """
 
     def ask(self, arrival: Arrival) -> AsyncIterator[Event]:
@@ -173,18 +237,104 @@ class Desk(Protocol):
         """Return {"owner", "lines", "mood": [{"at","value"}], "level", "case": {...}|None}."""
         ...
 
-    async def cases(self, *, open_only: bool = True) -> list[dict[str, Any]]:
-        """Return the cases, longest waiting first."""
+    async def queue(self, wanted: Mapping[str, str]) -> dict[str, Any]:
+        """Return {"cases": [row], "counts": {state: n}}, most urgent first, at most 500 rows.
+
+        `wanted` may name "state" (a state, `open` (the default) or `all`), "mine" (a member of
+        staff), "platform", "lang", and "words" (which must stand in what was said).
+        """
         ...
 
     async def case(self, case_id: int) -> dict[str, Any] | None:
         """Return one case with its `lines`, or None."""
         ...
 
-    async def act(
-        self, case_id: int, verb: StaffVerb, staff: str, *, text: str = "", confirm: bool = False
+    async def act(  # noqa: PLR0913 - all of them belong to one action
+        self,
+        case_id: int,
+        verb: StaffVerb,
+        staff: str,
+        *,
+        text: str = "",
+        confirm: bool = False,
+        version: int | None = None,
     ) -> dict[str, Any]:
-        """Do one staff action and return the case as it is now. Raises DeskError."""
+        """Do one staff action and return the case as it is now.
+
+        With `version` the action is refused (StaleCard) when the case has moved on since. Raises
+        DeskError, NeedsConfirm: ask again with `confirm`.
+        """
+        ...
+
+    async def transcript(self, case_id: int) -> dict[str, Any] | None:
+        """Return a case with all its lines, notes among them, for JSON or a page to print."""
+        ...
+
+    async def saved_replies(self) -> list[dict[str, str]]:
+        """Return [{"name", "text"}] by name."""
+        ...
+
+    async def save_reply(self, name: str, text: str, staff: str) -> None:
+        """Keep a saved reply; an empty text removes it. Raises DeskError for a name that fails."""
+        ...
+
+    async def pictures(
+        self, since: float, until: float, wanted: Mapping[str, str], hour_offset: float
+    ) -> dict[str, Any]:
+        """Return the figures behind the charts; `wanted` as for `queue`; see core.store.figures.
+
+        `hour_offset`: hours that the browser's clock is ahead of UTC.
+        """
+        ...
+
+    async def sample(self, *, make: bool) -> None:
+        """Fill an empty database's pictures with a marked sample, or take it away again."""
+        ...
+
+    async def incidents(self) -> list[dict[str, Any]]:
+        """Return [{"id", "opened_at", "last_at", "users", "words", "places", "muted_until",
+        "case_ids"}] of the running incidents."""
+        ...
+
+    async def answer_all(self, incident_id: int, text: str, staff: str) -> int:
+        """Send one staff text to everybody of an incident; return to how many."""
+        ...
+
+    async def mute(self, incident_id: int, seconds: float, staff: str) -> None:
+        """Stop an incident's card from calling for attention for so long."""
+        ...
+
+    async def log_in(self, name: str, password: str) -> str | None:
+        """Return a new session's secret; None: name or password is wrong. Slow on purpose."""
+        ...
+
+    async def member(self, secret: str) -> StaffMember | None:
+        """Return whose session this is, and keep it alive; None when it has ended."""
+        ...
+
+    async def log_out(self, secret: str, *, everywhere: bool = False) -> None:
+        """End a session, or every session of the same member of staff."""
+        ...
+
+    async def staff(self) -> list[dict[str, Any]]:
+        """Return [{"name", "admin", "added_at", "seen_at"}] by name."""
+        ...
+
+    def settings(self) -> list[dict[str, Any]]:
+        """Return [{"section", "key", "value", "source": default|file|environment, "secret": bool,
+        "live": bool, "help"}], secrets without their values."""
+        ...
+
+    async def change_settings(self, changes: Mapping[str, str], staff: str) -> None:
+        """Change settings that need no restart, by "section.key". Raises DeskError, SetupError."""
+        ...
+
+    async def preview(self, changes: Mapping[str, str]) -> dict[str, Any]:
+        """Judge the last 500 messages by changed settings: {"now", "then": cases, "messages"}."""
+        ...
+
+    async def doctor(self) -> list[dict[str, str]]:
+        """Return doctor's report: [{"state": ok|warn|fail, "name", "words"}]."""
         ...
 
     async def explain(self, inbox_id: int) -> dict[str, Any] | None:
