@@ -212,8 +212,8 @@ class Desk(Protocol):
 
     A `line` is {"id", "role": user|bot|staff|note|marker, "text", "at", "name", "inbox", "was",
     "deleted", "tag": {...}|None, "decision": {...}|None, "model", "prompt_version",
-    "files": [{"kind", "name", "size", "words"}], "mark": ""|queued|sent|edited|failed|held|uncertain,
-    "problem": str}. A `case` is
+    ""files": [{"kind", "name", "size", "words"}],
+    "mark": ""|queued|sent|edited|failed|held|uncertain, "problem": str}. A `case` is
     {"id", "state": queued|human|snoozed|watch|resolved, "owner", "version", "claimed_by", "who",
     "platform", "private", "lang", "rule", "why", "opened_at", "claimed_at", "first_reply_at",
     "resolved_at", "resolved_by", "snooze_until", "resolve_at", "priority", "verdict", "helped",
@@ -249,7 +249,7 @@ class Desk(Protocol):
         """Return one case with its `lines`, or None."""
         ...
 
-    async def act(  # noqa: PLR0913 - all of them belong to one action
+    async def act(
         self,
         case_id: int,
         verb: StaffVerb,
@@ -292,8 +292,11 @@ class Desk(Protocol):
         ...
 
     async def incidents(self) -> list[dict[str, Any]]:
-        """Return [{"id", "opened_at", "last_at", "users", "words", "places", "muted_until",
-        "case_ids"}] of the running incidents."""
+        """Return the running incidents.
+
+        Each is {"id", "opened_at", "last_at", "users", "words", "places", "muted_until",
+        "case_ids"}.
+        """
         ...
 
     async def answer_all(self, incident_id: int, text: str, staff: str) -> int:
@@ -321,8 +324,11 @@ class Desk(Protocol):
         ...
 
     def settings(self) -> list[dict[str, Any]]:
-        """Return [{"section", "key", "value", "source": default|file|environment, "secret": bool,
-        "live": bool, "help"}], secrets without their values."""
+        """Return every setting; a secret's value is only whether there is one.
+
+        Each is {"section", "key", "value", "source": default|file|environment|page, "secret",
+        "live", "help"}; one that is `live` can be changed without a restart.
+        """
         ...
 
     async def change_settings(self, changes: Mapping[str, str], staff: str) -> None:

@@ -68,6 +68,7 @@ conversation = Table(
     _flag("unreachable"),
     _flag("forgotten"),  # everything is erased; the row goes when the last post has left
     Column("history_since", Float, nullable=False, server_default=text("0")),  # /reset
+    Column("seen_by_staff", Float),  # when staff last looked at it on the page
     Column("opened_at", Float, nullable=False),
     Column("touched_at", Float, nullable=False),
     UniqueConstraint("platform", "bot", "chat", "thread", "user"),
@@ -115,6 +116,8 @@ history = Table(
     _text("prompt"),  # version of the reply prompt
     _text("was"),  # the text before its last edit
     _flag("deleted"),
+    Column("files", JSON),  # what hangs on it: core.message.Attachment
+    _text("reply_to"),  # the platform's id of the message this one answers
     Index("ix_history_conversation_id_id", "conversation_id", "id"),
 )
 
@@ -134,6 +137,8 @@ decision = Table(
     _text("level"),
     Column("versions", JSON, nullable=False),
     Column("made", JSON),  # how tag and reply were made
+    _flag("dry"),  # would have opened a case, were it not for the dry run
+    _text("verdict"),  # staff's word on a dry one
     Column("at", Float, nullable=False),
     UniqueConstraint("inbox_id"),
     Index("ix_decision_conversation_id", "conversation_id"),
@@ -144,8 +149,10 @@ case = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     _of("conversation_id", "conversation"),
-    _text("state"),  # queued | human | watch | resolved
-    _text("claimed_by"),
+    _text("state"),  # queued | human | snoozed | watch | resolved
+    _text("state_before"),  # of a snoozed one: where it goes when it wakes
+    _text("claimed_by"),  # the holder's name, as it is shown
+    _text("holder"),  # and who that is: platform:id, so that two of one name are two
     Column("claimed_at", Float),
     _number("priority"),
     _text("rule"),
@@ -154,9 +161,23 @@ case = Table(
     Column("first_reply_at", Float),
     Column("resolved_at", Float),
     _text("resolved_by"),
-    _text("verdict"),
+    _text("verdict"),  # right | not needed | too late
+    _text("verdict_by"),
+    Column("verdict_at", Float),
+    Column("missed_line", Integer),  # too late: the history line that should have been enough
+    _text("helped"),  # the person's own answer when it was resolved: yes | no
     Column("reopen_until", Float),
+    Column("snooze_until", Float),
+    Column("resolve_at", Float),  # a resolving that waits; any message calls it off
+    Column(
+        "anonymous", Boolean
+    ),  # whether staff answer without their names; NULL: as the desk does
+    _text("draft"),  # a suggested answer, which only staff see
+    _text("draft_by"),  # the model that wrote it
+    Column("spoken_at", Float),  # the last word from either side
+    Column("incident_id", Integer),
     Index("ix_cases_conversation_id", "conversation_id"),
+    Index("ix_cases_state", "state"),
 )
 Index(
     "uq_cases_one_open",
@@ -170,33 +191,40 @@ staff_thread = Table(
     "staff_thread",
     metadata,
     Column("id", Integer, primary_key=True),
-    _of("case_id", "cases"),
+    _of("case_id", "cases", nullable=True),  # NULL: the desk's chat itself, of no single case
     _text("platform"),
     _text("bot"),
     _text("chat"),
     _text("thread"),
     _text("card_message_id"),
     _text("status", default="wanted"),  # wanted | ready | fallback (no thread, in the chat itself)
+    _number("made"),  # how often a thread was asked for: a lost one is made anew once
+    Column("drawn_at", Float, nullable=False, server_default=text("0")),  # the card, the last time
     Index("ix_staff_thread_place", "platform", "bot", "chat", "thread"),
 )
 
+# One row per platform message that shows a line of the history, on either side.
 pair = Table(
     "pair",
     metadata,
     Column("id", Integer, primary_key=True),
     _of("case_id", "cases"),
     Column("history_id", Integer),
+    _text("side", default="staff"),  # staff | person: who sees this message
+    _flag("original"),  # written here by a human; the others are copies of it
     _text("platform"),
+    _text("bot"),
     _text("chat"),
     _text("message_id"),
-    UniqueConstraint("platform", "chat", "message_id"),
+    UniqueConstraint("platform", "bot", "chat", "message_id"),
+    Index("ix_pair_history_id", "history_id"),
 )
 
 outbox = Table(
     "outbox",
     metadata,
     Column("id", Integer, primary_key=True),
-    _of("conversation_id", "conversation"),
+    _of("conversation_id", "conversation", nullable=True),  # NULL: a digest, of nobody
     _of("staff_thread_id", "staff_thread", nullable=True),  # set: goes to staff, not to the person
     Column("history_id", Integer),
     _text("cause_kind"),
@@ -206,6 +234,10 @@ outbox = Table(
     _text("text"),
     Column("buttons", JSON),
     _text("reply_to"),
+    Column("media", JSON),  # files that go with it: core.message.Media
+    _text("album"),  # rows of one album leave together
+    _text("case_state"),  # what the thread's icon or the card is to show
+    _text("whisper"),  # the command or press that this answers, for its sender alone
     _flag("bot_text"),  # written by the machine: withdrawn when a human takes over
     _text("state"),  # streaming | queued | sending | sent | withdrawn | uncertain | failed | held
     _text("nonce"),
@@ -266,4 +298,115 @@ staff = Table(
     _text("password"),  # argon2
     _flag("admin"),
     Column("added_at", Float, nullable=False),
+    Column("seen_at", Float),
+)
+
+# Who is logged in on the page. Secrets are kept as hashes: whoever reads the file cannot log in.
+session = Table(
+    "session",
+    metadata,
+    Column("secret", Text, primary_key=True),  # SHA-256 of what the cookie holds
+    Column("name", ForeignKey("staff.name", ondelete="CASCADE"), nullable=False),
+    _text("csrf"),
+    Column("opened_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+# People of the desk's own chats, learned when they first speak or press there.
+colleague = Table(
+    "colleague",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("platform"),
+    _text("bot"),
+    _text("user"),
+    _text("name"),
+    Column("seen_at", Float, nullable=False),
+    UniqueConstraint("platform", "bot", "user"),
+)
+
+# What holds for a person wherever they write on one platform.
+person = Table(
+    "person",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("platform"),
+    _text("bot"),
+    _text("user"),
+    Column("blocked_until", Float),
+    _text("blocked_why"),
+    Column("linked", Integer),  # persons that share it are one human, by their own word
+    _text("link_code"),
+    Column("link_until", Float),
+    UniqueConstraint("platform", "bot", "user"),
+    Index("ix_person_link_code", "link_code"),
+    Index("ix_person_linked", "linked"),
+)
+
+remark = Table(
+    "remark",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("person_id", "person"),
+    _text("who"),
+    _text("text"),
+    Column("at", Float, nullable=False),
+)
+
+# Staff who want to be told of a person's next message.
+watcher = Table(
+    "watcher",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("case_id", "cases"),
+    _text("holder"),
+    _text("name"),
+    UniqueConstraint("case_id", "holder"),
+)
+
+# What is to happen at a time. A restart loses none; a key that stands is moved, never doubled.
+timer = Table(
+    "timer",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("case_id", "cases", nullable=True),
+    _text(
+        "kind"
+    ),  # t1 | t2 | t3 | snooze | resolve | inactive | delay | ranked | stale | dry | calm
+    _text("subject"),  # with case_id NULL: which desk or incident
+    Column("due_at", Float, nullable=False),
+    UniqueConstraint("case_id", "kind", "subject"),
+    Index("ix_timer_due_at", "due_at"),
+)
+
+# Many upset people at once: one card for all of them.
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("opened_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Column("muted_until", Float),
+    Column("closed_at", Float),
+    _text("card_message_id"),
+    Column("drawn_at", Float, nullable=False, server_default=text("0")),
+)
+
+saved_reply = Table(
+    "saved_reply",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("text"),
+    _text("who"),
+    Column("at", Float, nullable=False),
+)
+
+# What was changed on the page and needs no restart; wins over heed.toml, not over the environment.
+setting = Table(
+    "setting",
+    metadata,
+    Column("key", Text, primary_key=True),  # section.key
+    _text("value"),
+    _text("who"),
+    Column("at", Float, nullable=False),
 )
