@@ -43,6 +43,18 @@ class Health:
     problem: str = ""  # one plain sentence when failing
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What a button asks before it does anything: a form with one field for a text.
+
+    `quoted`: the field begins with what the pressed post says below its first line.
+    """
+
+    title: str
+    label: str
+    quoted: bool = False
+
+
 class Door(Protocol):
     """What an adapter may ask of core."""
 
