@@ -22,8 +22,19 @@ import threading
 import unicodedata
 from typing import TextIO
 
-from core.errors import NoThread, StoreError, Unreachable
-from core.message import Arrival, Author, ConversationKey, Message, Place, Post, Receipt, TextLimit
+from core.errors import NoThread, Refused, StoreError, Unreachable
+from core.message import (
+    Arrival,
+    Author,
+    ConversationKey,
+    File,
+    Media,
+    Message,
+    Place,
+    Post,
+    Receipt,
+    TextLimit,
+)
 from core.ports import Clock, Door, Health, Remember
 
 _WHERE = ConversationKey(platform="terminal", bot="heed", chat="terminal", user="you")
@@ -129,6 +140,14 @@ class TerminalAdapter:
 
     async def typing(self, place: Place) -> None:
         """Show nothing: the cursor waits by itself."""
+
+    async def fetch(self, media: Media) -> File:
+        """Refuse: nobody sends files here."""
+        raise Refused(f"There is no file {media.name!r} here.")
+
+    def previews(self, place: Place) -> bool:  # noqa: ARG002
+        """Nothing unfinished is shown."""
+        return False
 
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Show nothing: what was printed cannot be taken back, and a draft may have to be."""

@@ -8,33 +8,41 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
 
+from bot.desk import Studio, Waits, desk_places, rules_of
 from bot.engines import make_book, make_phrases
+from bot.guest import Guests
+from bot.platforms import Platforms
 from bot.replay import policies
 from bot.room import Room
-from bot.settings import Settings, StaffPlace
+from bot.seats import Seats
+from bot.settings import Settings
 from bot.speaker import Speaker
+from bot.tuning import Tuning
+from core.clockwork import Clockwork
 from core.commands import Commands
 from core.delivery import Delivery
+from core.drafts import Drafter
 from core.engine.embedded.table import Table, TableTagger
 from core.engine.mind import Mind
 from core.engine.ports import Limits
 from core.errors import StoreError
-from core.handoff import DeskPolicy, Handoff
+from core.handoff import Handoff
 from core.hearing import Ear
 from core.lanes import Lanes
 from core.message import Place, TextLimit
 from core.plans import Planner
-from core.ports import Adapter, Board, Event, Probe, no_probe
+from core.ports import Adapter, Board, Clock, Event, Probe, no_probe
 from core.sentiment import Sentiment
-from core.store import Store, intake, outbox, privacy
-from core.store.desk import Changed
+from core.store import Store, intake, privacy, receipts, views
 from core.store.outbox import Lane
+from core.store.record import Changed
 from core.store.turns import Start
 from core.texts import Texts
 from core.turn import Rooms, Walk
@@ -43,38 +51,26 @@ log = structlog.get_logger(__name__)
 
 SWEEP = 20.0  # seconds between two looks at every unfinished row
 QUIET = 10.0  # seconds a row must have been left alone before the sweep rings its lane
+DAY = 86400.0
 RETAIN = 3600.0  # seconds between two looks for texts that are too old
-DISCORD_BOT = "main"
-
-COMMANDS: Mapping[str, Sequence[tuple[str, str]]] = {
-    "en": [
-        ("start", "Who I am"),
-        ("help", "What I can do"),
-        ("human", "Talk to a person of the team"),
-        ("reset", "Start afresh"),
-        ("privacy", "What is kept about you, and why"),
-        ("forget", "Erase everything kept about you"),
-    ],
-    "zh": [
-        ("start", "我是谁"),
-        ("help", "我能做什么"),
-        ("human", "转人工"),
-        ("reset", "重新开始"),
-        ("privacy", "保存了什么,为什么"),
-        ("forget", "删除关于你的一切"),
-    ],
-}
 
 
 class App:
     """One running Heed: every room, wired."""
 
-    def __init__(self, settings: Settings, *, probe: Probe = no_probe) -> None:
+    def __init__(
+        self, settings: Settings, *, probe: Probe = no_probe, clock: Clock = time.time
+    ) -> None:
         self.settings = settings
-        self.clock: Callable[[], float] = time.time
+        self.clock = clock
+        self._rules = rules_of(settings)
+        self.desks = desk_places(settings)
+        self._dry_since = 0.0
+        self._telling: set[asyncio.Future[None]] = set()  # alarms on their way
+        self._moved: dict[Place, Place] = {}  # desks whose chat has another id by now
         self.board = Board()
         self.store = Store(settings.database.url)
-        self.texts = Texts.load(settings.texts.dir)
+        self.texts = Texts.load(settings.texts.dir, staff=settings.desk.language)
         self.table = Table.load()
         self.book = make_book(settings)
         self.mind = Mind(
@@ -83,16 +79,51 @@ class App:
             strict=settings.reply.mode == "strict",
         )
         self.adapters: dict[tuple[str, str], Adapter] = {}
-        self.delivery = Delivery(self.store, self.adapters, self.clock, probe, say=self.texts.say)
+        self.seats = Seats(settings, self.adapters)
+        self.tuning = Tuning(
+            settings,
+            self.store,
+            self.clock,
+            thresholds=dict(self.table.thresholds),
+            changed=self._tuned,
+        )
+        self.waits = Waits(
+            store=self.store, texts=self.texts, clock=self.clock, settings=self.tuning.current
+        )
+        studio = Studio(store=self.store, texts=self.texts, settings=self.tuning.current)
+        self.delivery = Delivery(
+            self.store,
+            self.adapters,
+            self.clock,
+            probe,
+            say=self.texts.say,
+            draw=studio.draw,
+            ring=self._deliver,
+            lost=self._desk_lost,
+            settled=self._settled,
+        )
         self.posts: Lanes[Lane] = Lanes("delivery", self.delivery.work)
+        self.drafter = Drafter(
+            store=self.store, mind=self.mind, clock=self.clock, limits=_limits(settings)
+        )
         self.handoff = Handoff(
             store=self.store,
             texts=self.texts,
             clock=self.clock,
-            place=self.desk_place,
+            places=self.seats.now,
             limit=self._limit,
             changed=self._changed,
-            policy=_desk_policy(settings),
+            ring=self._deliver,
+            rules=lambda: self._rules,
+            suggest=self.drafter.suggest,
+        )
+        self.clockwork = Clockwork(
+            store=self.store,
+            handoff=self.handoff,
+            texts=self.texts,
+            clock=self.clock,
+            on_call=self.seats.on_call,
+            stale=lambda: self.tuning.current().desk.stale_hours * 3600.0,
         )
         self.walk = Walk(self._rooms(probe))
         self.commands = Commands(
@@ -112,6 +143,8 @@ class App:
             speaker=self.speaker,
             adapters=self.adapters,
             busy=lambda: self.turns.busy,
+            guests=Guests(self.store, self.clock),
+            tuning=self.tuning,
         )
 
     def _rooms(self, probe: Probe) -> Rooms:
@@ -126,6 +159,7 @@ class App:
             mood_policy=ladder,
             policy=policy,
             config=config_hash(settings),
+            dry=self._dry,
         )
         return Rooms(
             store=self.store,
@@ -134,6 +168,8 @@ class App:
             planner=Planner(
                 texts=self.texts,
                 clock=self.clock,
+                wait=self.waits.usual,
+                closed=self.waits.closed,
                 message_chars=settings.limits.message_chars,
                 per_minute=settings.limits.per_user_minute,
             ),
@@ -142,11 +178,13 @@ class App:
             board=self.board,
             clock=self.clock,
             adapters=self.adapters,
-            desks=desk_places(settings),
+            desks=self.seats.places,
             ring=self._ring,
             deliver=self._deliver,
             commands=self._command,
-            limits=Limits(tokens=settings.model.reply_tokens, seconds=settings.model.reply_seconds),
+            moved=self.seats.moved,
+            alarm=self._alarm,
+            limits=_limits(settings),
             secret=lambda: self.book.lately().system,
             facts=settings.reply.mode == "facts",
             probe=probe,
@@ -172,15 +210,51 @@ class App:
         if changed.cut_off:
             self.board.tell(Event(kind="withdrawn", key=changed.key))
         self.board.tell(Event(kind="line", key=changed.key))
-        self.board.tell(Event(kind="case", key=changed.key, data={"case": changed.case_id}))
+        told = {"case": changed.case_id, "new": changed.opened}
+        self.board.tell(Event(kind="case", key=changed.key, data=told))
 
-    def desk_place(self) -> Place | None:
-        """Return where cases go now: the first place of the list that is up; None: the page."""
-        for place in desk_places(self.settings):
-            adapter = self.adapters.get((place.platform, place.bot))
-            if adapter is not None and adapter.health().state != "off":
-                return place
-        return None
+    async def _desk_lost(self, case_id: int) -> None:
+        """A desk shut us out: the case goes to the next one."""
+        rung = await self.store.write(
+            partial(self.clockwork.lost, case_id=case_id, now=self.clock())
+        )
+        self._deliver(rung.lanes)
+        if rung.changed is not None:
+            self._changed(rung.changed)
+
+    async def _settled(self, conversation_id: int) -> None:
+        """Tell open pages that words of staff's have arrived, or have not."""
+        find = partial(views.open_case_of, conversation_id=conversation_id)
+        key, case_id = await self.store.read(find)
+        if key is not None and case_id is not None:
+            data = {"case": case_id, "new": False}
+            self.board.tell(Event(kind="case", key=key, data=data))
+
+    def _dry(self) -> bool:
+        """Say whether moods open nothing yet: a dry run ends by itself after its days."""
+        own = self.tuning.current().desk
+        return own.dry_run and self.clock() < self._dry_since + own.dry_run_days * DAY
+
+    async def _begin_dry_run(self) -> None:
+        """Remember when the dry run began; one that was switched off begins anew next time."""
+        known = await self.room.read_cursor("desk/dry since")
+        dry = self.tuning.current().desk.dry_run
+        since = (known or str(self.clock())) if dry else ""
+        self._dry_since = float(since or 0.0)
+        if since != (known or ""):
+            await self.room.take_in([], cursor=("desk/dry since", since))
+
+    def _tuned(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self._rules = rules_of(settings)
+        ladder, policy = policies(settings, dict(self.table.thresholds))
+        ear = replace(
+            self.walk.rooms.ear,
+            mood_policy=ladder,
+            policy=policy,
+            config=config_hash(settings),
+        )
+        self.walk.rooms = replace(self.walk.rooms, ear=ear)
 
     def _limit(self, place: Place) -> TextLimit:
         adapter = self.adapters.get((place.platform, place.bot))
@@ -189,66 +263,43 @@ class App:
     def connect(self) -> None:
         """Make the adapters that have a token."""
         settings = self.settings
+        made = Platforms(
+            settings=settings,
+            door=self.room,
+            clock=self.clock,
+            texts=self.texts,
+            alarm=self._alarm,
+        )
         if settings.telegram.token is not None:
-            self.add(self._telegram())
+            self.add(made.telegram())
         if settings.discord.token is not None:
-            self.add(self._discord())
+            self.add(made.discord())
 
     def add(self, adapter: Adapter) -> None:
         """Let an adapter take part."""
         self.adapters[adapter.platform, adapter.bot] = adapter
-
-    def _telegram(self) -> Adapter:
-        from adapters.telegram import TelegramAdapter
-
-        own = self.settings.telegram
-        desks = [p for p in desk_places(self.settings) if p.platform == "telegram"]
-        return TelegramAdapter(
-            self.room,
-            token=secret_of(own.token),
-            clock=self.clock,
-            api_base=own.api_base,
-            file_base=own.file_base,
-            desk_chat=desks[0].chat if desks else "",
-            watch=frozenset(own.watch),
-            mode=own.mode,
-            webhook_url=own.webhook_url,
-            webhook_secret=secret_of(own.webhook_secret),
-            commands=COMMANDS,
-            on_alarm=self._alarm,
-        )
-
-    def _discord(self) -> Adapter:
-        from adapters.discord import DiscordAdapter
-
-        own = self.settings.discord
-        desks = [p for p in desk_places(self.settings) if p.platform == "discord"]
-        return DiscordAdapter(
-            self.room,
-            token=secret_of(own.token),
-            clock=self.clock,
-            bot=DISCORD_BOT,
-            api_base=own.api_base,
-            gateway_url=own.gateway_url,
-            mode=own.mode,
-            watch=frozenset(own.watch),
-            desk_channel=desks[0].chat if desks else "",
-            commands=COMMANDS,
-            on_alarm=self._alarm,
-        )
 
     def _alone(self) -> bool:
         """Say whether nobody real can read what the model writes: no platform is connected."""
         return not any(platform in ("telegram", "discord") for platform, _ in self.adapters)
 
     def _alarm(self, sentence: str) -> None:
+        """Say what the operator must know, in the log and at the desk."""
         log.error("alarm", problem=sentence)
+        telling = asyncio.ensure_future(self.clockwork.tell_operator(sentence))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
 
     # --- running ----------------------------------------------------------------------------
 
     async def run(self, *servers: Callable[[], Any]) -> None:
         """Run everything until cancelled: adapters, `servers`, lanes, sweeps, the janitor."""
         await self.delivery.settle_doubts()
+        await self.tuning.load()
+        await self._begin_dry_run()
+        await self.seats.know_moved(self.room.read_cursor)
+        await self.seats.know_staff(self.store, self.clock)
+        await self.clockwork.begin()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.speaker.load())  # first: what is unfinished waits for the model
             for adapter in self.adapters.values():
@@ -258,6 +309,23 @@ class App:
             tasks.create_task(self.turns.sweep(self._unfinished(), every=SWEEP))
             tasks.create_task(self.posts.sweep(self._unsent(), every=SWEEP))
             tasks.create_task(self._janitor())
+            tasks.create_task(self._tick())
+            try:
+                await asyncio.Event().wait()
+            finally:  # before the adapters: what is under way would fail for want of a connection
+                await self.turns.close()
+                await self.posts.close()
+
+    async def _tick(self) -> None:
+        """Carry out what is due, for ever."""
+        while True:
+            try:
+                pause = await self.clockwork.tick()
+                await self.waits.refresh()
+            except StoreError as error:
+                log.warning("the database was busy; the clock comes again", problem=str(error))
+                pause = 5.0
+            await asyncio.sleep(pause)
 
     def _unfinished(self) -> Callable[[], Any]:
         looked = [0.0]  # the first look takes every row, the later ones those left alone
@@ -275,7 +343,9 @@ class App:
         async def find() -> list[Lane]:
             quiet, looked[0] = looked[0], QUIET
             await self.delivery.settle_doubts(quiet)
-            return await self.store.read(partial(outbox.open_lanes, now=self.clock(), quiet=quiet))
+            return await self.store.read(
+                partial(receipts.open_lanes, now=self.clock(), quiet=quiet)
+            )
 
         return find
 
@@ -313,6 +383,9 @@ class App:
         """Stop the lanes, the engine and the database, in this order."""
         await self.turns.close()
         await self.posts.close()
+        for telling in tuple(self._telling):
+            telling.cancel()
+        await asyncio.gather(*self._telling, return_exceptions=True)
         await self.mind.swap(None)
         self.store.close()
 
@@ -320,29 +393,8 @@ class App:
 # --- small facts --------------------------------------------------------------------------------
 
 
-def desk_places(settings: Settings) -> list[Place]:
-    """Return the staff chats of the settings, in order of preference, without the web page."""
-    found = []
-    for place in settings.desk.places:
-        bot = _bot_of(settings, place)
-        if bot is not None:
-            found.append(Place(platform=place.platform, bot=bot, chat=place.chat))
-    return found
-
-
-def _bot_of(settings: Settings, place: StaffPlace) -> str | None:
-    if place.platform == "telegram" and settings.telegram.token is not None:
-        return secret_of(settings.telegram.token).partition(":")[0]
-    if place.platform == "discord" and settings.discord.token is not None:
-        return DISCORD_BOT
-    return None
-
-
-def _desk_policy(settings: Settings) -> DeskPolicy:
-    own = settings.escalation
-    return DeskPolicy(
-        refractory=own.refractory_minutes * 60.0, not_needed=own.not_needed_minutes * 60.0
-    )
+def _limits(settings: Settings) -> Limits:
+    return Limits(tokens=settings.model.reply_tokens, seconds=settings.model.reply_seconds)
 
 
 def config_hash(settings: Settings) -> str:
@@ -350,8 +402,3 @@ def config_hash(settings: Settings) -> str:
     parts = (settings.mood, settings.escalation, settings.prompts)
     text = "\n".join(part.model_dump_json() for part in parts)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def secret_of(value: Any) -> str:  # noqa: ANN401 - SecretStr or None
-    """Return a secret's text; empty when it is not set."""
-    return "" if value is None else str(value.get_secret_value())

@@ -22,7 +22,7 @@ import numpy as np
 
 from bot.engines import make_book, make_raw
 from bot.evaluating.rows import Row, read
-from bot.evaluating.tables import Table, percent
+from bot.evaluating.table import Table, percent
 from bot.instruments import ROWS, Heard, OnRow, hear, held_out, instruments
 from bot.models import choose_half
 from core import calibration as cal

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ HELP = {
     "tag": "Tag lines from stdin, or a feedback export; by any label task.",
     "eval": "Measure tags and alarms on labelled rows, or on staff's verdicts.",
     "calibrate": "Make a model's tags as sure as they are right, on labelled rows.",
-    "replay": "Run recorded dialogues through the rules; nothing is sent.",
+    "replay": "Run dialogues, or what the database holds, through the rules; nothing is sent.",
     "doctor": "Check the whole installation and say how to mend it.",
     "init": "Write heed.toml by asking a few questions.",
     "db": "Care for the database.",
@@ -189,16 +190,34 @@ def calibrate(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
 
 
 @heed.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--expect", is_flag=True, help="Score by each dialogue's `call` instead.")
 @click.option("--least-caught", type=click.FloatRange(0, 1), help="With --expect: else exit 1.")
 @click.option("--most-false", type=click.FloatRange(0, 1), help="With --expect: else exit 1.")
-@click.option("--json", "json_out", type=click.Path(path_type=Path), help="With --expect.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="The database's from then, UTC.")
+@click.option("--config", "other", type=click.Path(path_type=Path), help="With --since: its rules.")
+@click.option("--texts", is_flag=True, help="With --since: show the words, too.")
+@click.option(
+    "--json", "json_out", type=click.Path(path_type=Path), help="Write every figure here."
+)
 @click.pass_context
-def replay(ctx: click.Context, /, file: Path, expect: bool, **options: Any) -> None:  # noqa: D103, FBT001
-    if not expect and any(value is not None for value in options.values()):
+def replay(ctx: click.Context, /, file: Path | None, since: Any, **options: Any) -> None:  # noqa: D103
+    other, texts, expect = (options.pop(name) for name in ("other", "texts", "expect"))
+    bars = [options[name] for name in ("least_caught", "most_false")]
+    if (since is None) == (file is None) or (since is not None and expect):
+        raise click.UsageError("Give either a FILE of dialogues, or --since without one.")
+    if since is None and (other is not None or texts):
+        raise click.UsageError("--texts and --config after the word replay go with --since.")
+    if not expect and (bars != [None, None] or (since is None and options["json_out"])):
         raise click.UsageError("--least-caught, --most-false and --json go with --expect.")
     settings = _settings(ctx)
+    if file is None:
+        from bot.config import load
+        from bot.evaluating.hindsight import replay_stored
+
+        rules = None if other is None else load(other)
+        at = since.replace(tzinfo=UTC).timestamp()
+        ctx.exit(replay_stored(settings, rules, at, texts=texts, json_out=options["json_out"]))
     if expect:
         from bot.expecting import expect as score_file
 

@@ -18,7 +18,16 @@ from pydantic import ValidationError
 from bot.settings import Settings, StaffPlace, known_keys
 from core.errors import SetupError
 
-__all__ = ["Settings", "StaffPlace", "load", "prepare_environment", "settings_file"]
+__all__ = [
+    "Settings",
+    "StaffPlace",
+    "in_environment",
+    "load",
+    "prepare_environment",
+    "settings_file",
+    "variable",
+    "why_wrong",
+]
 
 DEFAULT_FILE: Final = Path("heed.toml")
 _PREFIX: Final = "HEED_"
@@ -80,15 +89,20 @@ def _refuse_unknown(path: Path, values: dict[str, Any]) -> None:
         for key, value in inner.items():
             if (full := f"{section}.{key}") not in known:
                 raise SetupError(f"{path}: {full} is no setting of Heed{_hint(full, known)}.")
-            if isinstance(value, bool):  # would pass for the number 0 or 1
+            if isinstance(value, bool) and not _is_switch(section, key):  # would pass for 0 or 1
                 raise SetupError(
                     f"The setting {full} in {path} must not be true or false; "
                     "heed.example.toml shows how it is written."
                 )
 
 
+def _is_switch(section: str, key: str) -> bool:
+    fields = type(Settings.model_fields[section].default).model_fields
+    return fields[key].annotation is bool
+
+
 def _refuse_unknown_variables() -> None:
-    known = [_variable(key) for key in known_keys()]
+    known = [variable(key) for key in known_keys()]
     for name in os.environ:  # noqa: TID251
         upper = name.upper()
         if not upper.startswith(_PREFIX) or upper == _FILE_VARIABLE:
@@ -98,12 +112,21 @@ def _refuse_unknown_variables() -> None:
             raise SetupError(f"The environment variable {name} is no setting of Heed{nearest}.")
 
 
+def in_environment(key: str) -> bool:
+    """Say whether a setting `section.key` is given by a variable, which wins over all else."""
+    return any(
+        name.upper() == variable(key) and value != ""
+        for name, value in os.environ.items()  # noqa: TID251
+    )
+
+
 def _hint(name: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.65)
     return f"; the nearest one is {nearest[0]}" if nearest else "; remove it"
 
 
-def _variable(key: str) -> str:
+def variable(key: str) -> str:
+    """Return the environment variable of a setting `section.key`."""
     return _PREFIX + key.upper().replace(".", "__")
 
 
@@ -117,6 +140,9 @@ _EXPECTED: Final = {
     "string_type": "must be a text in quotes",
     "string_too_short": "must not be empty",
     "tuple_type": "must be a list",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_too_long": "must have at most {max_length} letters",
     "path_type": "must be a path in quotes",
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
@@ -127,13 +153,19 @@ _EXPECTED: Final = {
 }
 
 
-def _sentence(path: Path, err: ValidationError) -> str:
-    """Say what is wrong with the first wrong setting, and where it was set."""
+def why_wrong(err: ValidationError) -> tuple[tuple[str, ...], str]:
+    """Return where the first wrong value stands, and what it must be; never the value itself."""
     first = err.errors(include_url=False, include_input=False)[0]
     what = _EXPECTED.get(first["type"], "has the wrong type").format(**first.get("ctx", {}))
-    section, *rest = (str(part) for part in first["loc"])
+    return tuple(str(part) for part in first["loc"]), what
+
+
+def _sentence(path: Path, err: ValidationError) -> str:
+    """Say what is wrong with the first wrong setting, and where it was set."""
+    place, what = why_wrong(err)
+    section, *rest = place
     if not rest:
         return f"The settings of [{section}] do not fit together: {what}."
     key = f"{section}.{rest[0]}"
     variables = {name.upper(): name for name in os.environ}  # noqa: TID251
-    return f"The setting {variables.get(_variable(key), f'{key} in {path}')} {what}."
+    return f"The setting {variables.get(variable(key), f'{key} in {path}')} {what}."

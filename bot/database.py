@@ -71,7 +71,7 @@ def _alembic(connection: object | None = None) -> Config:
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to the newest revision (or `revision`), making it if need be."""
     prepare(url)
-    with transaction(url, write=True) as connection:
+    with transaction(url, write=True, linked=False) as connection:
         try:
             command.upgrade(_alembic(connection), revision)
         except CommandError as error:

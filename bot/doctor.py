@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import httpx2
 
+from bot import rights
 from bot.config import load, settings_file
 from bot.settings import Settings
 from core.errors import DeliveryError, HeedError, SetupError, StoreError
@@ -24,6 +25,7 @@ from core.message import Arrival
 
 Check = Callable[[Settings], str]
 
+_MARKS: Final = {"ok": "ok      ", "warn": "ADVICE  ", "fail": "PROBLEM "}
 _SPEAKS: Final = {
     "free": "the model or the phrase book (reply.mode free)",
     "facts": "the model with known facts alone (reply.mode facts)",
@@ -31,11 +33,17 @@ _SPEAKS: Final = {
 }
 
 
+class Advice(str):
+    """What a check returns where nothing is broken, yet something is worth doing."""
+
+    __slots__ = ()
+
+
 class Finding(NamedTuple):
     """What one check found."""
 
     name: str
-    ok: bool
+    state: Literal["ok", "warn", "fail"]
     text: str
 
 
@@ -45,27 +53,38 @@ def examine(config: Path | None, say: Callable[[str], None]) -> int:
     try:
         settings = load(config)
     except SetupError as err:  # nothing else can be judged without settings
-        findings.append(Finding("settings", ok=False, text=str(err)))
+        findings.append(Finding("settings", "fail", str(err)))
     else:
-        findings = _all(settings)
+        findings = look(settings)
         file = settings_file(config)
         source = f"{file} and the environment" if file.exists() else "defaults and the environment"
-        findings.insert(0, Finding("settings", ok=True, text=source))
-    for name, ok, text in findings:
-        say(f"{'ok      ' if ok else 'PROBLEM '} {name:<10} {text}")
-    problems = sum(not finding.ok for finding in findings)
+        findings.insert(0, Finding("settings", "ok", source))
+    for name, state, text in findings:
+        say(f"{_MARKS[state]} {name:<10} {text}")
+    problems = sum(finding.state == "fail" for finding in findings)
     say(f"{problems} to mend." if problems else "All is well.")
     return 1 if problems else 0
 
 
-def _all(settings: Settings) -> list[Finding]:
+def look(settings: Settings, *, running: bool = False) -> list[Finding]:
+    """Run every check, in this thread. `running`: by a Heed that holds its address itself."""
     findings = []
     for name, check in CHECKS.items():
+        if running and name == "http":
+            continue
         try:
-            findings.append(Finding(name, ok=True, text=check(settings)))
+            text = check(settings)
         except HeedError as err:
-            findings.append(Finding(name, ok=False, text=str(err)))
+            findings.append(Finding(name, "fail", str(err)))
+        else:
+            findings.append(Finding(name, "warn" if isinstance(text, Advice) else "ok", text))
     return findings
+
+
+async def report(settings: Settings) -> list[dict[str, str]]:
+    """Return what a running Heed finds about itself, as core.ports.Desk.doctor says."""
+    found = await asyncio.to_thread(look, settings, running=True)
+    return [{"state": one.state, "name": one.name, "words": str(one.text)} for one in found]
 
 
 def python(_settings: Settings) -> str:
@@ -123,7 +142,7 @@ def texts(settings: Settings) -> str:
     lacking = [lang for lang in (*COMPLETE, *USER_ONLY) if not own.approved("crisis", lang)]
     if not lacking:
         return "the text for a crisis is your own in every language"
-    return (
+    return Advice(
         f"the text for a crisis is a placeholder in {', '.join(lacking)}: put one with the help "
         "lines of your country into texts.dir"
     )
@@ -165,21 +184,57 @@ def http(settings: Settings) -> str:
             f"{host}:{port} cannot be used ({err.strerror}); stop what runs there "
             "or change http.host or http.port. A running Heed is no fault."
         ) from None
-    if not here.startswith("127.") and here != "::1" and settings.http.token is None:
+    if not _is_loopback(here) and settings.http.token is None:
         raise SetupError(f"{host} is open to the network; set http.token, or http.host 127.0.0.1.")
     return f"{host}:{port} is free"
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address in ("::1", "localhost")
 
 
 def staff(settings: Settings) -> str:
     """Check that Heed can reach every place where staff answer."""
     tokens = {"telegram": settings.telegram.token, "discord": settings.discord.token, "web": True}
-    for place in settings.desk.places:
-        if not tokens[place.platform]:
-            raise SetupError(
-                f"desk.staff names {place.platform}:{place.chat}, but {place.platform}.token "
-                "is not set; set it, or choose another place."
-            )
-    return ", ".join(place.platform for place in settings.desk.places)
+    own = settings.desk
+    for key, places in (("staff", own.places), ("on_call", own.on_call_places)):
+        for place in places:
+            if not tokens[place.platform]:
+                raise SetupError(
+                    f"desk.{key} names {place.platform}:{place.chat}, but {place.platform}.token "
+                    "is not set; set it, or choose another place."
+                )
+    return ", ".join(place.platform for place in own.places)
+
+
+def desk(settings: Settings) -> str:
+    """Check the staffed hours, and that somebody may log in where a log-in is the only way."""
+    from core.hours import Hours
+
+    own = settings.desk
+    Hours.read(own.hours, own.timezone)
+    told = f"staffed {own.hours} ({own.timezone})" if own.hours else "always staffed"
+    if own.dry_run:
+        told += f"; a dry run of {own.dry_run_days} days: no mood calls anybody"
+    if _is_loopback(settings.http.host) or _may_log_in(settings):
+        return told
+    nobody = "nobody may log in on the page: run `heed staff add NAME --admin`"
+    if any(place.platform != "web" for place in own.places):
+        return Advice(f"{told}; {nobody}")
+    raise SetupError(f"{nobody[0].upper()}{nobody[1:]}.")
+
+
+def _may_log_in(settings: Settings) -> bool:
+    from bot.database import file_of
+    from core.store import Inline, Store, people
+
+    if not file_of(settings.database.url).exists():
+        return False
+    store = Store(settings.database.url, Inline)
+    try:
+        return store.read_now(people.any_staff)
+    finally:
+        store.close()
 
 
 def telegram(settings: Settings) -> str:
@@ -204,43 +259,26 @@ async def _telegram(settings: Settings, token: str) -> str:
     finally:
         await adapter.close()
     async with httpx2.AsyncClient(base_url=f"{ours.api_base}{token}/", timeout=15) as client:
-        me = await _ask(client, "getMe")
+        me = await rights.ask_telegram(client, "getMe")
         if ours.watch and not me.get("can_read_all_group_messages"):
             raise SetupError(
                 "Telegram's privacy mode hides the messages of telegram.watch: switch it off with "
                 "/setprivacy at @BotFather, then add the bot to those groups again."
             )
-        desks = [place.chat for place in settings.desk.places if place.platform == "telegram"]
-        notes = [await _check_desk(client, chat, me["id"]) for chat in desks]
-    return f"@{me.get('username', '')}" + "".join(notes)
+        advice = []
+        for chat in _desks(settings, "telegram"):
+            advice += await rights.telegram_desk(client, chat, me["id"])
+    return _with_advice(f"@{me.get('username', '')}", advice)
 
 
-async def _check_desk(client: httpx2.AsyncClient, chat: str, bot: int) -> str:
-    """Check that the bot may open a topic for each case, where there are topics."""
-    if not (await _ask(client, "getChat", chat_id=chat)).get("is_forum"):
-        return f"; {chat} has no topics: switch them on to have one for each case"
-    member = await _ask(client, "getChatMember", chat_id=chat, user_id=bot)
-    if member.get("status") != "creator" and not member.get("can_manage_topics"):
-        raise SetupError(
-            f"The bot may not open topics in the Telegram group {chat}; make it an administrator "
-            "with the right to manage topics."
-        )
-    return ""
+def _desks(settings: Settings, platform: str) -> list[str]:
+    own = settings.desk
+    chats = [one.chat for one in (*own.places, *own.on_call_places) if one.platform == platform]
+    return list(dict.fromkeys(chats))
 
 
-async def _ask(client: httpx2.AsyncClient, method: str, **values: object) -> dict[str, Any]:
-    """Call one method of the Bot API. No error repeats the address: it holds the token."""
-    try:
-        answer = (await client.post(method, json=values)).json()
-    except (httpx2.HTTPError, ValueError):
-        raise SetupError("Telegram cannot be reached now; look at the network.") from None
-    if not answer.get("ok"):
-        where = f" for {values['chat_id']}" if "chat_id" in values else ""
-        raise SetupError(
-            f"Telegram refused {method}{where}: {answer.get('description', 'no reason given')}; "
-            "check the chat id, and that the bot is in that chat."
-        )
-    return dict(answer["result"])
+def _with_advice(text: str, advice: Sequence[str]) -> str:
+    return Advice("; ".join((text, *advice))) if advice else text
 
 
 def discord(settings: Settings) -> str:
@@ -261,7 +299,14 @@ async def _discord(settings: Settings, token: str) -> str:
         await adapter.check()
     except DeliveryError as err:
         raise SetupError(f"{err}".rstrip(".") + ".") from err
-    return f"the token is good, mode {ours.mode}"
+    advice: list[str] = []
+    channels = _desks(settings, "discord")
+    async with rights.discord_client(ours.api_base, token) as client:
+        for channel in channels:
+            advice += await rights.discord_desk(client, channel)
+        if channels and settings.desk.auto_reply == "on":
+            await rights.check_intent(client)
+    return _with_advice(f"the token is good, mode {ours.mode}", advice)
 
 
 class _Shut:
@@ -292,6 +337,7 @@ CHECKS: Final[dict[str, Check]] = {
     "replies": replies,
     "http": http,
     "staff": staff,
+    "desk": desk,
     "telegram": telegram,
     "discord": discord,
 }

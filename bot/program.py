@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from bot import database, models
-from bot.app import App, secret_of
+from bot.app import App
+from bot.platforms import secret_of
 from bot.settings import Settings
 from core.errors import DeliveryError, PromptError, SetupError
 from core.ports import Probe, no_probe

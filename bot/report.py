@@ -13,7 +13,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bot.evaluating.tables import HEADS, Report, percent, sentences, tables
+from bot.evaluating.table import Report, percent
+from bot.evaluating.tables import HEADS, sentences, tables
 
 SERIES = 6  # styles; a seventh model looks like the first
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -93,7 +94,7 @@ def page(report: Report) -> str:
         title="Verdicts on escalation" if verdicts else f"Evaluation on {report['file']}",
         sentences=sentences(report),
         tables=tables(report),
-        pictures=list(_alerts(report) if verdicts else _pictures(report["models"])),
+        pictures=list(_verdicts(report) if verdicts else _pictures(report["models"])),
         series=range(SERIES),
     )
 
@@ -200,7 +201,40 @@ def _trade(title: str, head: str, having: Sequence[tuple[int, Report]]) -> Pictu
     return picture
 
 
-def _alerts(report: Report) -> Iterator[Picture]:
+def _verdicts(report: Report) -> Iterator[Picture]:
+    """Draw how often strong alerts were needed, and what each threshold would bring."""
+    if report["reliability"] is not None:
+        yield _needed(report["reliability"])
+    yield _alerts(report)
+
+
+def _needed(found: Mapping[str, Any]) -> Picture:
+    """Draw how often staff said that a person was needed, over how strong the message was read."""
+    frame = _Frame()
+    picture = Picture(
+        title="How strong, and how often needed",
+        words=f"{found['rows']} judged alerts caused by mood. Off by {percent(found['error'])} "
+        f"percent; chance alone would show {percent(found['by_chance'])} on so many. "
+        "Thin lines are 95 % intervals.",
+    )
+    frame.draw(picture, "strong, percent", "needed, percent")
+    points = [(b["said"], b["right"]) for b in found["bins"]]
+    picture.lines += [
+        frame.line([(0.0, 0.0), (1.0, 1.0)], "ideal"),
+        *(
+            frame.line([(b["said"], b["low"]), (b["said"], b["high"])], "whisker")
+            for b in found["bins"]
+        ),
+        frame.line(points, _style(0)),
+    ]
+    for told in found["bins"]:
+        words = f"strong {percent(told['said'])}, needed {percent(told['right'])}, {told['rows']}"
+        x, y = frame.x(told["said"]), frame.y(told["right"])
+        picture.dots.append(Dot(x=x, y=y, style=_style(0), words=f"{words} alerts"))
+    return picture
+
+
+def _alerts(report: Report) -> Picture:
     """Draw the alerts a day over the threshold of strong, with the budget where there is one."""
     steps = report["steps"]
     budget = report.get("budget")
@@ -227,7 +261,7 @@ def _alerts(report: Report) -> Iterator[Picture]:
     for x, y in points:
         words = f"{y:.2f} a day at {x:.2f}"
         picture.dots.append(Dot(x=frame.x(x), y=frame.y(y), style=_style(0), words=words))
-    yield picture
+    return picture
 
 
 # -- bars ----------------------------------------------------------------------------------------

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bot.doctor import report
+from bot.guest import Guests
 from bot.speaker import Speaker
+from bot.tuning import Tuning
 from core.errors import StoreError
 from core.handoff import Action, Handoff
 from core.message import Arrival, ConversationKey
-from core.ports import Adapter, Board, Event, StaffVerb
-from core.store import Store, intake, views
+from core.ports import Adapter, Board, Event, StaffMember, StaffVerb
+from core.store import Store, alarms, cases, figures, intake, sample, saved, views
 from core.turn import Walk
 
 _FOLLOWED = frozenset({"waiting", "tag", "token", "done"})  # by whoever has asked
@@ -29,6 +32,8 @@ class Room:
     speaker: Speaker
     adapters: Mapping[tuple[str, str], Adapter]
     busy: Callable[[], int]  # turns at work
+    guests: Guests
+    tuning: Tuning
 
     # --- Door -------------------------------------------------------------------------------
 
@@ -66,21 +71,121 @@ class Room:
         """See core.ports.Desk."""
         return await self.store.read(partial(views.conversation_view, key=key, limit=limit))
 
-    async def cases(self, *, open_only: bool = True) -> list[dict[str, Any]]:
+    async def queue(self, wanted: Mapping[str, str]) -> dict[str, Any]:
         """See core.ports.Desk."""
-        return await self.store.read(partial(views.cases, open_only=open_only))
+        now = self.walk.rooms.clock()
+        return await self.store.read(partial(cases.queue, wanted=wanted, now=now))
 
     async def case(self, case_id: int) -> dict[str, Any] | None:
         """See core.ports.Desk."""
         return await self.store.read(partial(views.full_case, case_id=case_id))
 
+    async def seen(self, case_id: int) -> None:
+        """See core.ports.Desk."""
+        now = self.walk.rooms.clock()
+        await self.store.write(partial(cases.seen, case_id=case_id, now=now))
+
     async def act(
-        self, case_id: int, verb: StaffVerb, staff: str, *, text: str = "", confirm: bool = False
+        self,
+        case_id: int,
+        verb: StaffVerb,
+        staff: str,
+        *,
+        text: str = "",
+        confirm: bool = False,
+        version: int | None = None,
     ) -> dict[str, Any]:
         """See core.ports.Desk."""
-        action = Action(case_id=case_id, verb=verb, who=staff, text=text, confirm=confirm)
+        action = Action(
+            case_id=case_id,
+            verb=verb,
+            who=staff,
+            by=f"web:{staff}",
+            text=text,
+            confirm=confirm,
+            version=version,
+        )
         await self.handoff.act(action)
         return await self.case(case_id) or {}
+
+    async def transcript(self, case_id: int) -> dict[str, Any] | None:
+        """See core.ports.Desk."""
+        return await self.store.read(partial(views.transcript, case_id=case_id))
+
+    async def saved_replies(self) -> list[dict[str, str]]:
+        """See core.ports.Desk."""
+        return await self.store.read(saved.every)
+
+    async def save_reply(self, name: str, text: str, staff: str) -> None:
+        """See core.ports.Desk."""
+        now = self.walk.rooms.clock()
+        await self.store.write(partial(saved.put, name=name, text=text, who=staff, now=now))
+
+    async def pictures(
+        self, since: float, until: float, wanted: Mapping[str, str], hour_offset: float
+    ) -> dict[str, Any]:
+        """See core.ports.Desk."""
+        return await self.store.read(
+            partial(
+                figures.figures, since=since, until=until, wanted=wanted, hour_offset=hour_offset
+            )
+        )
+
+    async def sample(self, *, make: bool) -> None:
+        """See core.ports.Desk."""
+        now = self.walk.rooms.clock()
+        await self.store.write(partial(sample.fill, now=now) if make else sample.clear)
+
+    async def incidents(self) -> list[dict[str, Any]]:
+        """See core.ports.Desk."""
+        loud, now = self.handoff.facts().alarms, self.walk.rooms.clock()
+        return await self.store.read(partial(alarms.incidents, alarms=loud, now=now))
+
+    async def answer_all(self, incident_id: int, text: str, staff: str) -> int:
+        """See core.ports.Desk."""
+        people = await self.store.read(partial(alarms.members, incident_id=incident_id))
+        await self._errand(incident_id, "answer all", staff, text)
+        return len(people)
+
+    async def mute(self, incident_id: int, seconds: float, staff: str) -> None:  # noqa: ARG002
+        """See core.ports.Desk; an hour, as on the card."""
+        await self._errand(incident_id, "mute", staff, "")
+
+    async def _errand(self, number: int, verb: str, staff: str, text: str) -> None:
+        action = Action(case_id=number, verb=verb, who=staff, by=f"web:{staff}", text=text)
+        await self.handoff.act(action)
+
+    async def log_in(self, name: str, password: str) -> str | None:
+        """See core.ports.Desk."""
+        return await self.guests.log_in(name, password)
+
+    async def member(self, secret: str, *, renew: bool = True) -> StaffMember | None:
+        """See core.ports.Desk."""
+        return await self.guests.member(secret, renew=renew)
+
+    async def log_out(self, secret: str, *, everywhere: bool = False) -> None:
+        """See core.ports.Desk."""
+        await self.guests.log_out(secret, everywhere=everywhere)
+
+    async def staff(self) -> list[dict[str, Any]]:
+        """See core.ports.Desk."""
+        return await self.guests.staff()
+
+    def settings(self) -> list[dict[str, Any]]:
+        """See core.ports.Desk."""
+        return self.tuning.view()
+
+    async def change_settings(self, changes: Mapping[str, str], staff: str) -> None:
+        """See core.ports.Desk."""
+        await self.tuning.change(changes, staff)
+
+    async def preview(self, changes: Mapping[str, str]) -> dict[str, Any]:
+        """See core.ports.Desk."""
+        return await self.tuning.preview(changes)
+
+    async def doctor(self) -> list[dict[str, str]]:
+        """See core.ports.Desk."""
+        return await report(self.tuning.current())
 
     async def explain(self, inbox_id: int) -> dict[str, Any] | None:
         """See core.ports.Desk."""

@@ -9,24 +9,14 @@ import re
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bot.section import BotAddress, OptionalPath, Secret, Section, WebAddress, Words
+from core.errors import SetupError
 
 
 class StaffPlace(NamedTuple):
@@ -36,44 +26,7 @@ class StaffPlace(NamedTuple):
     chat: str = ""  # empty for the web page
 
 
-def _split_commas(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
-
-
-def _web_address(value: str) -> str:
-    if not re.match(r"https?://[^/\s]+", value):
-        raise ValueError("must be a web address that starts with https:// or http://")
-    return value.rstrip("/")
-
-
-def _ends_in_bot(value: str) -> str:
-    return value if value.endswith("/bot") else f"{value}/bot"  # Telegram's token follows at once
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-Secret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-BotAddress = Annotated[WebAddress, AfterValidator(_ends_in_bot)]
-OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        coerce_numbers_to_str=True,
-        allow_inf_nan=False,
-    )
-
-
-class Telegram(_Section):
+class Telegram(Section):
     """The Telegram bot; off while there is no token."""
 
     token: Secret = None
@@ -97,7 +50,7 @@ class Telegram(_Section):
         return self
 
 
-class Discord(_Section):
+class Discord(Section):
     """The Discord bot; off while there is no token."""
 
     token: Secret = None
@@ -107,13 +60,13 @@ class Discord(_Section):
     watch: Words = ()  # channel ids heard in full; needs mode watch and the content intent
 
 
-class Database(_Section):
+class Database(Section):
     """Where everything is kept."""
 
     url: str = Field(default="sqlite:///data/heed.db", repr=False)  # may hold a password
 
 
-class Model(_Section):
+class Model(Section):
     """Which model tags and writes, and how much it may use."""
 
     name: str = Field(default="auto", min_length=1)
@@ -136,10 +89,37 @@ class Model(_Section):
         return any(one not in ("", "auto", "embedded") for one in (self.name, self.tag, self.reply))
 
 
-class Desk(_Section):
-    """Where staff are found."""
+class Desk(Section):
+    """Where staff are found, and how a case goes."""
 
     staff: str = "web"
+    language: str = Field(default="en", pattern=r"^[a-z]{2}$")  # what staff read in their chats
+    members: Words = ()  # user ids that are staff besides the people of the desk's chat
+    roles: Words = ()  # Discord role ids; empty: whoever may write in the desk channel
+    dry_run: bool = False
+    dry_run_days: int = Field(default=7, ge=1, le=365)
+    alerts_per_day: int = Field(default=5, ge=0)  # pings caused by mood; what is over waits
+    incident_users: int = Field(default=6, ge=2)
+    incident_minutes: float = Field(default=10.0, gt=0)
+    t1_minutes: float = Field(default=5.0, gt=0)
+    t2_minutes: float = Field(default=15.0, gt=0)
+    t3_minutes: float = Field(default=45.0, gt=0)
+    on_call: str = ""  # places like staff's, pinged at t2; empty: the same desk again
+    give_back: bool = False
+    hours: str = ""  # empty: always staffed
+    timezone: str = "UTC"
+    inactive_hours: float = Field(default=24.0, gt=0)
+    reopen_hours: float = Field(default=24.0, ge=0)
+    delay_minutes: float = Field(default=10.0, gt=0)
+    stale_hours: float = Field(default=24.0, gt=0)
+    lock: Literal["soft", "hard"] = "soft"
+    auto_reply: Literal["", "on", "off"] = ""  # empty: as the platform has it
+    anonymous: bool = False
+    role_name: str = Field(default="Support", min_length=1, max_length=40)
+    claimed_notice: bool = False
+    transcript_to_user: bool = False
+    csat: bool = True
+    pictures: bool = True
 
     @field_validator("staff")
     @classmethod
@@ -147,10 +127,52 @@ class Desk(_Section):
         _staff_places(value)
         return value
 
+    @field_validator("on_call")
+    @classmethod
+    def _is_readable_or_empty(cls, value: str) -> str:
+        if value:
+            _staff_places(value)
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (OSError, ValueError, KeyError):  # KeyError: there is no zone of that name
+            raise ValueError("must be a time zone such as Europe/Berlin or UTC") from None
+        return value
+
+    @field_validator("hours")
+    @classmethod
+    def _are_hours(cls, value: str) -> str:
+        from core.hours import Hours  # later: with it come the fixed texts
+
+        try:
+            Hours.read(value, "UTC")
+        except SetupError as err:
+            raise ValueError(f"cannot be read: {str(err).rstrip('.')}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _times_rise(self) -> Desk:
+        if not self.t1_minutes <= self.t2_minutes <= self.t3_minutes:
+            raise ValueError("t1_minutes, t2_minutes and t3_minutes must rise")
+        return self
+
     @property
     def places(self) -> tuple[StaffPlace, ...]:
         """The staff places in order of preference; the web page is always among them."""
         return _staff_places(self.staff)
+
+    @property
+    def on_call_places(self) -> tuple[StaffPlace, ...]:
+        """Where a case is called out a second time; empty: at the same desk again."""
+        if not self.on_call:
+            return ()
+        named = [part.strip() for part in self.on_call.split(",")]
+        places = _staff_places(self.on_call)
+        return places if "web" in named else places[:-1]
 
 
 def _staff_places(text: str) -> tuple[StaffPlace, ...]:
@@ -172,7 +194,7 @@ def _staff_places(text: str) -> tuple[StaffPlace, ...]:
     return tuple(dict.fromkeys(places))
 
 
-class Http(_Section):
+class Http(Section):
     """The page, the HTTP interface and webhooks."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -180,33 +202,33 @@ class Http(_Section):
     token: Secret = None  # asked of every caller when set
 
 
-class Prompts(_Section):
+class Prompts(Section):
     """The prompt files."""
 
     dir: OptionalPath = None  # None: the ones that come with Heed
     tag: str = Field(default="sentiment", min_length=1)  # which task tags messages
 
 
-class Texts(_Section):
+class Texts(Section):
     """The operator's own fixed texts."""
 
     dir: OptionalPath = None  # None: the ones that come with Heed
 
 
-class Answers(_Section):
+class Answers(Section):
     """The operator's own answers."""
 
     file: Path = Path("answers.toml")  # read when it exists
     minimum: float = Field(default=0.55, ge=0, le=1)  # likeness of a question to one of them
 
 
-class Reply(_Section):
+class Reply(Section):
     """What a model may say."""
 
     mode: Literal["free", "facts", "strict"] = "free"
 
 
-class Mood(_Section):
+class Mood(Section):
     """The running mood of a user, -1 to 1."""
 
     half_life: float = Field(default=1800.0, gt=0)  # seconds until half a mood has faded
@@ -226,7 +248,7 @@ class Mood(_Section):
         return self
 
 
-class Escalation(_Section):
+class Escalation(Section):
     """When a human is called."""
 
     strong: float = Field(default=0.7, ge=0, le=1)  # with spike_p_neg
@@ -254,21 +276,21 @@ class Escalation(_Section):
     )
 
 
-class Privacy(_Section):
+class Privacy(Section):
     """How long things are kept."""
 
     text_days: int = Field(default=30, ge=1)
     score_days: int = Field(default=365, ge=1)
 
 
-class Limits(_Section):
+class Limits(Section):
     """What one person may send."""
 
     per_user_minute: int = Field(default=60, ge=1)
     message_chars: int = Field(default=8000, ge=1)
 
 
-class Log(_Section):
+class Log(Section):
     """What is written to the log, on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

@@ -5,21 +5,32 @@ Each is one inbox row, carried out and closed in one transaction like any messag
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+from core.errors import DeskError
 from core.escalation import past_from_row, past_to_row, unsaid
 from core.message import Button, Message, Scores
 from core.mood import Mood, step
-from core.store import Connection, desk, lines, privacy, turns, views
-from core.store.desk import Changed
+from core.store import Connection, desk, lines, pairs, people, privacy, record, relay, turns, views
+from core.store.outbox import Lane
+from core.store.record import Changed
 from core.store.turns import Heard, Plan, Start
+from core.texts import STAFF
 from core.turn import Walk
 
 FIXED: Mapping[str, str] = {"start": "start", "help": "help"}  # command -> text
 WAS = 300  # characters of an edited text's old words that staff are shown
-PRESSES: Mapping[str, str] = {"u:human": "human", "u:forget": "forget yes", "u:keep": "forget no"}
+PRESSES: Mapping[str, str] = {
+    "u:human": "human",
+    "u:forget": "forget yes",
+    "u:keep": "forget no",
+    "u:stop": "forget yes",
+}
+LINK = 600.0  # seconds that a code for joining two accounts lives
+_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
 
 
 class Commands:
@@ -41,6 +52,10 @@ class Commands:
                 await self._edited(start, message)
             case "deleted":
                 await self._deleted(start, message)
+            case "reacted":
+                await self._reacted(start, message)
+            case "moved":
+                await self._moved(start, message)
             case _:
                 await self._reachable(start, yes=message.kind == "returned")
 
@@ -56,6 +71,8 @@ class Commands:
             await self._say(start, say("privacy", lang, **self._days))
         elif name == "forget":
             await self._forget(start, argument.strip().lower(), lang)
+        elif name == "link":
+            await self._link(start, argument.strip(), lang)
         elif name in FIXED or start.private or "@" in start.rows[0].message.text.split()[0]:
             await self._say(start, say(FIXED.get(name, "unknown_command"), lang))
         else:
@@ -82,6 +99,13 @@ class Commands:
             await self._say(start, say("forget_cancelled", lang))
         elif argument in ("yes", "ja", "是", "да", "sí", "si"):
             await self._erase(start, lang)
+        elif start.owner != "bot":  # somebody is helping: what to do first is theirs to say
+            buttons = (
+                Button(label=say("erase_stop", lang), data="u:stop"),
+                Button(label=say("erase_finish", lang), data="u:keep"),
+            )
+            words = f"{say('erase_open', lang)}\n/forget yes · /forget no"
+            await self._say(start, words, buttons=buttons)
         else:
             count = await rooms.store.read(
                 partial(privacy.count, conversation_id=start.conversation_id)
@@ -114,11 +138,10 @@ class Commands:
         if what is not None:
             name, _, argument = what.partition(" ")
             await self._command(start, name, argument)
-        elif message.data == "u:no" and start.resolved_case is not None:
-            say = self._walk.rooms.texts.say
-            words = say("reopened", self._walk.rooms.ear.language(start, None))
-            line = say("wrote_again", "en", hours=0)
-            await self._walk.finish(start, replace(_unmoved(start), reopen=(words, line)))
+        elif message.data in ("u:yes", "u:no"):
+            await self._helped(start, helped=message.data == "u:yes")
+        elif message.data == "u:undo":
+            await self._undo(start)
         else:
             await self._close(start)
 
@@ -156,41 +179,164 @@ class Commands:
         if plan is None or (plan.opening is None and start.case_id is None):
             plan = rooms.planner.base(verdict)  # nothing to say, yet the mood is another one
         heard = tuple(replace(h, kept=False) for h in plan.heard)
-        edited = rooms.texts.say("edited_was", "en", text=was[:WAS])
-        copies = {
-            row_id: tuple(f"{edited}\n{part}" for part in parts)
-            for row_id, parts in (plan.copies or {}).items()
-        }
-        await self._walk.finish(start, replace(plan, heard=heard, copies=copies))
+        heard_again = replace(plan, heard=heard, copies={})
+        await self._walk.finish(start, heard_again)
+        await self._copies_follow(start, message, was)
+
+    async def _copies_follow(self, start: Start, message: Message, was: str) -> None:
+        """Change staff's copies of an edited message, and tell them what it was."""
+        rooms = self._walk.rooms
+
+        def follow(connection: Connection) -> Changed | None:
+            found = pairs.line_of(
+                connection, start.conversation_id, start.key.place, message.message_id
+            )
+            held = record.unresolved(connection, start.conversation_id)
+            if found is None or held is None:
+                return None
+            now = rooms.clock()
+            cause = ("inbox", start.rows[0].id)
+            parts = rooms.planner.copy_of(start, message)
+            lanes = relay.change_copies(connection, found, parts, cause, now)
+            words = rooms.texts.say("edited_was", STAFF, text=was[:WAS])
+            told = record.tell_staff(connection, held.id, words, now, what="edited")
+            return replace(told, lanes=(*lanes, *told.lanes))
+
+        self._send(await rooms.store.write(follow))
 
     async def _deleted(self, start: Start, message: Message) -> None:
         rooms = self._walk.rooms
         await rooms.mind.drop(start.key)
 
         def erase(connection: Connection) -> Changed | None:
+            now = rooms.clock()
+            found = pairs.line_of(
+                connection, start.conversation_id, start.key.place, message.message_id
+            )
             lines.delete_line(connection, start, message.message_id)
-            return self._closed(connection, start, rooms.texts.say("deleted_by_user", "en"))
+            turns.done(connection, [row.id for row in start.rows], now)
+            held = record.unresolved(connection, start.conversation_id)
+            if found is None or held is None:
+                return None
+            words = rooms.texts.say("deleted_by_user", STAFF)
+            cause = ("inbox", start.rows[0].id)
+            lanes = relay.change_copies(connection, found, [words], cause, now)
+            return record.changed(connection, held.id, start.conversation_id, lanes)
 
         self._send(await rooms.store.write(erase))
 
-    async def _reachable(self, start: Start, *, yes: bool) -> None:
+    async def _reacted(self, start: Start, message: Message) -> None:
+        """Mirror a reaction for staff who see the message too; it never makes a case."""
         rooms = self._walk.rooms
-        words = rooms.texts.say(
-            "not_delivered", "en", who=start.name, reason="they blocked the bot or left"
-        )
+
+        def mirror(connection: Connection) -> list[Lane]:
+            turns.done(connection, [row.id for row in start.rows], rooms.clock())
+            linked = pairs.find(connection, start.key.place, message.message_id)
+            if linked is None or start.case_id is None:
+                return []
+            return relay.react(connection, linked, message.data, start.rows[0].id, rooms.clock())
+
+        rooms.deliver(await rooms.store.write(mirror))
+
+    async def _moved(self, start: Start, message: Message) -> None:
+        """The platform gave the chat another id: everything goes on under the new one."""
+        rooms = self._walk.rooms
+
+        def move(connection: Connection) -> list[Changed]:
+            now = rooms.clock()
+            turns.done(connection, [row.id for row in start.rows], now)
+            words = rooms.texts.say("moved_chat", STAFF)
+            return [
+                record.tell_staff(connection, case_id, words, now, what="moved")
+                for case_id in lines.move_chat(connection, start.key.place, message.data)
+            ]
+
+        for changed in await rooms.store.write(move):
+            self._send(changed)
+
+    async def _link(self, start: Start, argument: str, lang: str) -> None:
+        """Join two accounts of one person by a code, with their consent; or part them."""
+        rooms = self._walk.rooms
+        now, key, say = rooms.clock(), start.key, rooms.texts.say
+        if argument.lower() == "off":
+            await rooms.store.write(partial(people.unlink, key=key))
+            words = say("link_off", lang)
+        elif argument:
+            try:
+                await rooms.store.write(
+                    partial(people.use_code, key=key, code=argument.upper(), now=now)
+                )
+                words = say("linked", lang)
+            except DeskError:
+                words = say("link_unknown", lang)
+        elif not start.private:
+            await self._close(start)
+            return
+        else:
+            code = "".join(secrets.choice(_LETTERS) for _ in range(8))
+            until = now + LINK
+            await rooms.store.write(partial(people.make_code, key=key, code=code, until=until))
+            words = say("link_code", lang, code=code)
+        await self._say(start, words)
+
+    async def _undo(self, start: Start) -> None:
+        """The person no longer needs anybody: the case ends, but never one of danger."""
+        rooms = self._walk.rooms
+        open_case = start.case_state in ("queued", "human", "snoozed")
+        if start.case_id is None or not open_case or start.case_rule == "crisis":
+            await self._close(start)
+            return
+        changed = await rooms.handoff.no_longer_needed(start)
+        if changed is not None:
+            rooms.handoff.tell_changed(changed)
+        self._walk.closed(start)
+
+    async def _helped(self, start: Start, *, helped: bool) -> None:
+        """Keep the answer to "did it help?"; a no opens the case again."""
+        rooms = self._walk.rooms
+        say, lang = rooms.texts.say, rooms.ear.language(start, None)
+        case_id = start.resolved_case
+        if case_id is None:
+            await self._close(start)
+            return
+        values = {"helped": "yes" if helped else "no"}
+        if not helped:
+            line = say("helped_no", STAFF)
+            plan = replace(_unmoved(start), reopen=(say("reopened", lang), line), raised=values)
+            await self._walk.finish(start, plan)
+            return
+
+        def keep(connection: Connection) -> Changed:
+            record.set_values(connection, case_id, values)
+            words = say("helped_yes", STAFF)
+            return record.tell_staff(connection, case_id, words, rooms.clock(), what="helped")
+
+        self._send(await rooms.store.write(keep))
+        await self._say(start, say("thanks_for_word", lang))
+
+    async def _reachable(self, start: Start, *, yes: bool) -> None:
+        """Note that a person has gone, or is back; what waited for them is staff's to decide."""
+        rooms = self._walk.rooms
+        say = rooms.texts.say
+        reason = say("blocked_or_left", STAFF)
+        gone = say("not_delivered", STAFF, who=start.name, reason=reason)
+        facts = rooms.handoff.facts()
 
         def note(connection: Connection) -> Changed | None:
+            now = rooms.clock()
             lines.reachable(connection, start.conversation_id, yes=yes)
-            return self._closed(connection, start, "" if yes else words)
+            turns.done(connection, [row.id for row in start.rows], now)
+            if start.case_id is None:
+                return None
+            told = (
+                rooms.handoff.back_again(connection, start.conversation_id, now)
+                if yes
+                else record.tell_staff(connection, start.case_id, gone, now, what="told")
+            )
+            drawn = desk.redraw(connection, start.case_id, facts, now)
+            return replace(drawn, lanes=(*(told.lanes if told else ()), *drawn.lanes))
 
         self._send(await rooms.store.write(note))
-
-    def _closed(self, connection: Connection, start: Start, words: str) -> Changed | None:
-        now = self._walk.rooms.clock()
-        turns.done(connection, [row.id for row in start.rows], now)
-        if start.case_id is None or not words:
-            return None
-        return desk.tell_staff(connection, start.case_id, words, now, what="told")
 
     def _send(self, changed: Changed | None) -> None:
         if changed is not None:

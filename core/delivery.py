@@ -8,7 +8,8 @@ flagged); refused; no such thread; unreachable.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, repeat
 from typing import TypeVar
@@ -23,24 +24,34 @@ from core.errors import (
     Refused,
     RetryAfter,
     StoreBusy,
+    ThreadGone,
+    ThreadShut,
+    TooLarge,
+    Unchangeable,
     Unreachable,
 )
-from core.message import Post
+from core.message import File, Media, Post
 from core.ports import Adapter, Clock, Probe, no_probe
-from core.store import Operation, Store, outbox
-from core.store.flags import Words, give_up
+from core.store import Operation, Store, flags, outbox, receipts, setbacks
+from core.store.flags import Words
 from core.store.outbox import Claim, Lane
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
+Draw = Callable[[Media], Awaitable[File]]  # a file that Heed makes itself
+Lost = Callable[[int], Awaitable[None]]  # a case whose place is gone
+SAID = ("relay", "edit", "delete")  # staff's words to a person, and what became of them
+CHANGES = ("edit", "delete")  # of words that were said already
+
+LONG_FLOOD = 60.0  # seconds to wait from which on staff are told
 PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)  # seconds after the n-th failed try
 
 
 class Delivery:
     """Sends what is queued, lane by lane."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wired once
         self,
         store: Store,
         adapters: Mapping[tuple[str, str], Adapter],
@@ -48,9 +59,17 @@ class Delivery:
         probe: Probe = no_probe,
         *,
         say: Words,
+        draw: Draw,
+        ring: Callable[[Sequence[Lane]], None],
+        lost: Lost,
+        settled: Callable[[int], Awaitable[None]],
     ) -> None:
         self._store = store
         self._say = say
+        self._draw = draw
+        self._ring = ring
+        self._lost = lost
+        self._settled = settled  # what became of staff's words to somebody: their conversation
         self._adapters = adapters  # by (platform, bot)
         self._clock = clock
         self._probe = probe
@@ -63,19 +82,19 @@ class Delivery:
         last `quiet` seconds, and those that are being sent now, are left alone.
         """
         busy = frozenset(self._sending)  # as of before the read: one of them may end meanwhile
-        find = partial(outbox.in_doubt, now=self._clock(), quiet=quiet)
+        find = partial(receipts.in_doubt, now=self._clock(), quiet=quiet)
         for claim in await self._store.read(find):
             adapter = self._adapter(claim.post)
             if claim.post.id in busy:
                 continue
             if adapter is not None and adapter.repeatable(claim.post):
-                await self._later(claim.post, 0.0, "nobody knows whether this was sent")
+                await self._later(replace(claim, doubtful=True), 0.0, "it was being sent")
             else:
-                await self._end(claim.post, "uncertain", "nobody knows whether this was sent")
+                await self._end(claim, "uncertain", outbox.DOUBT)
 
     async def due(self, quiet: float = 10.0) -> list[Lane]:
         """Return lanes with due rows that nobody touched for `quiet` seconds: for the sweep."""
-        return await self._store.read(partial(outbox.open_lanes, now=self._clock(), quiet=quiet))
+        return await self._store.read(partial(receipts.open_lanes, now=self._clock(), quiet=quiet))
 
     async def work(self, lane: Lane) -> float | None:
         """Send the lane's next row. Returns seconds to wait, or None when nothing is left."""
@@ -89,6 +108,8 @@ class Delivery:
             more = await self._send(claim)
         finally:
             self._sending.discard(claim.post.id)
+        if claim.lane[0] == "person" and claim.post.kind in SAID:
+            await self._settled(claim.lane[1])
         return 0.0 if more else None  # what is queued from now on rings the lane itself
 
     async def _send(self, claim: Claim) -> bool:
@@ -96,23 +117,51 @@ class Delivery:
         post = claim.post
         adapter = self._adapter(post)
         if adapter is None:
-            await self._later(post, 60.0, f"{post.place.platform} is not connected")
+            await self._later(claim, 60.0, f"{post.place.platform} is not connected")
+            return True
+        if claim.doubtful and not adapter.repeatable(post):  # it has waited for too long since
+            await self._end(claim, "uncertain", outbox.DOUBT)
             return True
         try:
-            receipt = await adapter.deliver(post, partial(self._remember, post.id))
+            ready = await self._with_files(post)
+            receipt = await adapter.deliver(ready, partial(self._remember, post.id))
         except DeliveryError as error:
-            await self._failed(adapter, post, error)
+            await self._failed(adapter, claim, error)
             return True
         except Exception as error:  # a fault of ours in the adapter must not hold up the lane
             log.exception("delivery failed", row=post.id, kind=post.kind)
-            await self._end(post, "uncertain", type(error).__name__)
+            await self._end(claim, "uncertain", type(error).__name__)
             return True
         self._probe("before sent commit")
-        more = await self._commit(
-            partial(outbox.sent, row_id=post.id, receipt=receipt, now=self._clock())
+        more, rung = await self._commit(
+            partial(
+                receipts.sent,
+                row_id=post.id,
+                receipt=receipt,
+                now=self._clock(),
+                album=claim.album,
+            )
         )
         self._probe("after sent commit")
+        self._ring(rung)
         return more
+
+    async def _with_files(self, post: Post) -> Post:
+        """Bring the bytes along of whatever cannot be copied where the post goes."""
+        home = (post.place.platform, post.place.bot)
+        foreign = [one for one in post.media if (one.platform, one.bot) != home]
+        if not foreign:
+            return post
+        files = [await self._fetch(one) for one in foreign]
+        return replace(post, files=tuple(files), media=())
+
+    async def _fetch(self, media: Media) -> File:
+        source = self._adapters.get((media.platform, media.bot))
+        if media.platform == "heed":
+            return await self._draw(media)
+        if source is None:
+            raise Refused(f"{media.platform} is not connected, so its files cannot be had")
+        return await source.fetch(media)
 
     async def _commit(self, operation: Operation[T]) -> T:
         """Write what became of a post, however long the database is busy: it cannot be undone."""
@@ -124,45 +173,113 @@ class Delivery:
                 log.warning("outcome not stored yet", cause=str(error))
                 await asyncio.sleep(next(pauses))
 
-    async def _failed(self, adapter: Adapter, post: Post, error: DeliveryError) -> None:
-        words = str(error) or type(error).__name__
-        now = self._clock()
+    async def _failed(  # noqa: C901, PLR0912 - one path for each outcome, side by side
+        self, adapter: Adapter, claim: Claim, error: DeliveryError
+    ) -> None:
+        post, words, now = claim.post, str(error) or type(error).__name__, self._clock()
         log.warning("not delivered", row=post.id, kind=post.kind, cause=type(error).__name__)
+        if claim.album and isinstance(error, NoThread | TooLarge):
+            await self._commit(partial(receipts.apart, claim=claim, error=words, now=now))
+            if isinstance(error, TooLarge):
+                return  # each file by itself: only the one that is too large goes in words
         match error:
             case RetryAfter():
-                await self._later(post, error.seconds, words)
+                await self._later(claim, error.seconds, words)
+                await self._tell_flood(post, error.seconds)
             case NotSent():
-                await self._later(post, _pause(post), words)
+                await self._later(claim, _pause(post), words)
             case OutcomeUnknown():
                 if adapter.repeatable(post):
-                    await self._later(post, _pause(post), words)
+                    await self._later(replace(claim, doubtful=True), _pause(post), words)
                 else:
-                    await self._end(post, "uncertain", words)
+                    await self._end(claim, "uncertain", words)
             case NoThread():
-                await self._commit(partial(outbox.no_thread, row_id=post.id, error=words, now=now))
+                await self._no_thread(claim, error, words)
             case Unreachable():
-                await self._commit(partial(outbox.unreachable, row_id=post.id, now=now))
+                case = await self._commit(partial(setbacks.unreachable, row_id=post.id, now=now))
+                if case is not None:
+                    await self._lost(case)
+            case TooLarge() if post.media or post.files:
+                await self._in_words(post, words)
+            case Unchangeable() if post.kind in CHANGES:
+                self._ring(
+                    await self._commit(
+                        partial(flags.correct, row_id=post.id, error=words, say=self._say, now=now)
+                    )
+                )
             case Refused():
-                await self._end(post, "failed", words)
+                await self._end(claim, "failed", words)
             case _:
-                await self._end(post, "uncertain", words)
+                await self._end(claim, "uncertain", words)
+
+    async def _tell_flood(self, post: Post, seconds: float) -> None:
+        if seconds > LONG_FLOOD:
+            told = partial(flags.flooded, row_id=post.id, seconds=seconds, say=self._say)
+            self._ring(await self._commit(partial(told, now=self._clock())))
+
+    async def _no_thread(self, claim: Claim, error: NoThread, words: str) -> None:
+        """Mend the place a post was meant for; the post itself goes there afterwards."""
+        row, now = claim.post.id, self._clock()
+        if isinstance(error, ThreadShut) and await self._commit(
+            partial(setbacks.thread_shut, row_id=row, error=words, now=now)
+        ):
+            return
+        gone = isinstance(error, ThreadGone)
+        done = await self._commit(
+            partial(setbacks.thread_lost, row_id=row, error=words, now=now, gone=gone)
+        )
+        if done == "failed":
+            await self._end(replace(claim, album=()), "failed", words)
+        if done == "anew":
+            self._ring(
+                await self._commit(partial(flags.successor, row_id=row, say=self._say, now=now))
+            )
+
+    async def _in_words(self, post: Post, error: str) -> None:
+        """A file is too big to be passed on: name and size go in its place."""
+        log.info("file too big", row=post.id)
+        await self._commit(
+            partial(
+                flags.in_words,
+                row_id=post.id,
+                media=post.media,
+                error=error,
+                say=self._say,
+                now=self._clock(),
+            )
+        )
 
     async def _remember(self, row_id: int, message_id: str) -> None:
         await self._commit(
-            partial(outbox.remember, row_id=row_id, message_id=message_id, now=self._clock())
+            partial(receipts.remember, row_id=row_id, message_id=message_id, now=self._clock())
         )
 
-    async def _later(self, post: Post, seconds: float, error: str) -> None:
-        await self._commit(
-            partial(outbox.later, row_id=post.id, seconds=seconds, error=error, now=self._clock())
+    async def _later(self, claim: Claim, seconds: float, error: str) -> None:
+        """Put a post back. A doubt stays until it is sent, whatever became of a later try."""
+        error = f"{outbox.DOUBT}: {error}" if claim.doubtful else error
+        self._ring(
+            await self._commit(
+                partial(
+                    flags.put_back,
+                    claim=claim,
+                    seconds=seconds,
+                    error=error,
+                    say=self._say,
+                    now=self._clock(),
+                )
+            )
         )
 
-    async def _end(self, post: Post, state: outbox.End, error: str) -> None:
-        log.error("post given up", row=post.id, kind=post.kind, state=state)
+    async def _end(self, claim: Claim, state: outbox.End, error: str) -> None:
+        log.error("post given up", row=claim.post.id, kind=claim.post.kind, state=state)
         now = self._clock()
-        await self._commit(
-            partial(give_up, row_id=post.id, state=state, error=error, say=self._say, now=now)
-        )
+        for row_id in (claim.post.id, *claim.album):
+            lanes = await self._commit(
+                partial(
+                    flags.give_up, row_id=row_id, state=state, error=error, say=self._say, now=now
+                )
+            )
+            self._ring(lanes)
 
     def _adapter(self, post: Post) -> Adapter | None:
         return self._adapters.get((post.place.platform, post.place.bot))

@@ -1,71 +1,59 @@
-"""The desk: what staff may do with a case, from wherever they do it, and how a case looks to them.
+"""The desk: staff's verbs, carried out, from wherever they are given.
 
 Every verb is one transaction (core.store.desk). The web page calls `act`; messages, commands and
 buttons from a staff chat come through the inbox like any message, and are carried out by
 `staff_message` together with the closing of their inbox row, so that a crash repeats neither.
+What was meant is read in core.orders, what a verb does to a case stands in core.steps.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from core import answers, errands, orders
+from core.answers import Answers, case_for_verbs
 from core.card import Cards
 from core.errors import DeskError, NeedsConfirm, StaleCard
-from core.message import Button, Message, Place, TextLimit
-from core.ports import Clock, StaffVerb as Verb
-from core.split import split
-from core.store import Connection, Store, desk, threads, turns, views
-from core.store.desk import Change, Changed
+from core.message import Button, Place, TextLimit
+from core.orders import FREE, Action
+from core.ports import Clock
+from core.steps import DeskPolicy, Steps
+from core.store import (
+    Connection,
+    Store,
+    desk,
+    digests,
+    flags,
+    pairs,
+    people,
+    record,
+    relay,
+    timers,
+    turns,
+    views,
+)
+from core.store.alarms import Alarms
+from core.store.desk import Change
 from core.store.outbox import Lane
-from core.texts import Texts
+from core.store.record import Changed
+from core.store.relay import Words
+from core.texts import STAFF, Texts
 
-CODES: Mapping[str, Verb] = {
-    "cl": "claim",
-    "re": "release",
-    "rs": "resolve",
-    "nn": "notneeded",
-    "bb": "botback",
-}
-COMMANDS: Mapping[str, Verb] = {
-    "claim": "claim",
-    "release": "release",
-    "resolve": "resolve",
-    "notneeded": "notneeded",
-    "steal": "steal",
-    "r": "reply",
-    "reply": "reply",
-    "note": "note",
-}
-_BUTTON = re.compile(r"h:([0-9a-z]{1,12}):([a-z]{2}):([0-9a-z]{1,12})")
+__all__ = ["Action", "DeskPolicy", "Handoff"]
 
 COPY = TextLimit(size=1900)  # fits a post on every platform
-REOPEN = 24 * 3600.0  # seconds after Resolve in which a new message reopens the case
+Suggest = Callable[[int], Awaitable[tuple[str, str]]]  # conversation -> (text, model)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeskPolicy:
-    """Starting values of the desk, in seconds."""
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the operator chose for the desk; read anew for every step, so it may change."""
 
-    reopen: float = REOPEN
-    refractory: float = 1800.0  # alarms caused by mood rest so long after Resolve
-    not_needed: float = 7200.0  # and so long after Not needed, doubling up to a day
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Action:
-    """One thing a staff member does."""
-
-    case_id: int
-    verb: Verb
-    who: str
-    text: str = ""
-    version: int | None = None
-    confirm: bool = False
-    unseen: bool = False  # said where the case's thread does not show it: staff get a copy there
+    policy: DeskPolicy
+    alarms: Alarms
 
 
 class Handoff:
@@ -77,186 +65,78 @@ class Handoff:
         store: Store,
         texts: Texts,
         clock: Clock,
-        place: Callable[[], Place | None],
+        places: Callable[[], Sequence[Place]],
         limit: Callable[[Place], TextLimit],
         changed: Callable[[Changed], None],
-        policy: DeskPolicy | None = None,
-        language: str = "en",
+        ring: Callable[[Sequence[Lane]], None],
+        rules: Callable[[], Rules],
+        suggest: Suggest,
+        language: str = STAFF,
     ) -> None:
         self._store = store
         self._texts = texts
         self._clock = clock
-        self._place = place
+        self._places = places
         self._limit = limit
         self._changed = changed
-        self._policy = policy or DeskPolicy()
+        self._ring = ring
+        self._rules = rules
+        self._suggest = suggest
         self._language = language
-        self._cards = Cards(texts=texts, language=language)
+        self.cards = Cards(texts=texts, language=language)
+
+    @property
+    def policy(self) -> DeskPolicy:
+        """What the operator chose, as of now."""
+        return self._rules().policy
+
+    @property
+    def steps(self) -> Steps:
+        """What each verb does, by the policy of now."""
+        return Steps(texts=self._texts, policy=self.policy, language=self._language)
 
     def facts(self) -> desk.Desk:
         """Return the fixed facts every change of a case needs, as they are now."""
-        place = self._place()
+        rules, now = self._rules(), self._clock()
         return desk.Desk(
-            place=place,
-            draw=partial(self._cards.draw, platform="" if place is None else place.platform),
+            places=tuple(self._places()),
+            draw=partial(self._draw, policy=rules.policy),
             view=views.case_view,
             withdrawn=partial(self._texts.say, "withdrawn"),
+            due=rules.policy.due(now),
+            inactive=rules.policy.inactive,
+            pictures=rules.policy.pictures,
+            woken=self._texts.say("woke_by_person", self._language),
+            called_off=self._texts.say("resolve_off", self._language),
+            wrote=lambda names: self._texts.say("alert_fired", self._language, name=names),
+            returned=self.back_again,
+            alarms=replace(
+                rules.alarms,
+                draw=lambda view: self.cards.incident(view, now),
+                rests=lambda at: not rules.policy.is_open(at),
+            ),
         )
 
-    async def act(self, action: Action) -> Changed:
-        """Do one staff action. Raises StaleCard, NeedsConfirm or DeskError."""
-        place = self.facts()
-        now = self._clock()
-        changed = await self._store.write(
-            lambda connection: self._apply(connection, replace(action, unseen=True), place, now)
-        )
-        self._changed(changed)
+    def _draw(self, view: Mapping[str, Any], platform: str, *, policy: DeskPolicy) -> desk.Card:
+        return self.cards.draw(view, platform, auto_reply=policy.replies)
+
+    # --- acting ---------------------------------------------------------------------------
+
+    async def act(self, action: Action) -> Changed | None:
+        """Do one staff action of the page. Raises StaleCard, NeedsConfirm or DeskError."""
+        facts, now = self.facts(), self._clock()
+        action = await self._with_draft(replace(action, unseen=True))
+        rung: list[Lane] = []
+
+        def carry_out(connection: Connection) -> Changed | None:
+            self._learn(connection, action, now)
+            return self._apply(connection, action, facts, now, rung)
+
+        changed = await self._store.write(carry_out)
+        self._ring(rung)
+        if changed is not None:
+            self._changed(changed)
         return changed
-
-    def _apply(
-        self, connection: Connection, action: Action, place: desk.Desk, now: float
-    ) -> Changed:
-        view = views.full_case(connection, action.case_id)
-        if view is None:
-            raise DeskError(f"There is no case {action.case_id}.")
-        if action.verb == "note":
-            if not action.text.strip():
-                raise DeskError("A note needs some text.")
-            kept = desk.note(connection, action.case_id, action.who, action.text, now)
-            return replace(kept, lanes=(*kept.lanes, *self._copy(connection, action, now)))
-        if action.verb == "reply":
-            said = self._reply(connection, action, view, place, now)
-            return replace(said, lanes=(*said.lanes, *self._copy(connection, action, now)))
-        change = self._change(connection, action, view, now)
-        return desk.move(connection, action.case_id, place, now, change=change)
-
-    def _reply(
-        self,
-        connection: Connection,
-        action: Action,
-        view: Mapping[str, Any],
-        place: desk.Desk,
-        now: float,
-    ) -> Changed:
-        """Answer the person; the first answer claims the case by itself."""
-        if not action.text.strip():
-            raise DeskError("An answer needs some text.")
-        if view["state"] == "resolved":
-            raise DeskError(f"Case {action.case_id} is resolved; the person has to write first.")
-        claimed: Changed | None = None
-        if view["state"] != "human" or view["claimed_by"] != action.who:
-            claim = Change(
-                what="claimed",
-                who=action.who,
-                state="human",
-                holder=action.who,
-                confirm=action.confirm,
-            )
-            claimed = desk.move(connection, action.case_id, place, now, change=claim)
-        home = view["conversation"]
-        person = Place(
-            platform=home["platform"], bot=home["bot"], chat=home["chat"], thread=home["thread"]
-        )
-        parts = split(action.text, self._limit(person))
-        said = desk.staff_said(
-            connection, action.case_id, action.who, parts, now, whole=action.text
-        )
-        lanes = said.lanes if claimed is None else (*claimed.lanes, *said.lanes)
-        if view["unreachable"]:  # the answer is held: nobody must wait for what it does
-            told = desk.tell_staff(connection, action.case_id, self._held(view), now, what="held")
-            lanes = (*lanes, *told.lanes)
-        return replace(claimed or said, lanes=lanes)
-
-    def _copy(self, connection: Connection, action: Action, now: float) -> tuple[Lane, ...]:
-        """Show the case's thread what was said elsewhere; what was written there stands there."""
-        if not action.unseen:
-            return ()
-        mark = "// " if action.verb == "note" else ""
-        told = [
-            desk.tell_staff(connection, action.case_id, part, now, what="copied")
-            for part in split(f"{mark}{action.who}: {action.text}", COPY)
-        ]
-        return tuple(lane for changed in told for lane in changed.lanes)
-
-    def _held(self, view: Mapping[str, Any]) -> str:
-        reason = "they blocked the bot or left"
-        return self._texts.say("not_delivered", self._language, who=view["who"], reason=reason)
-
-    def _change(
-        self, connection: Connection, action: Action, view: Mapping[str, Any], now: float
-    ) -> Change:
-        common: dict[str, Any] = {"who": action.who, "version": action.version}
-        unresolved = ("queued", "human", "watch")
-        match action.verb:
-            case "claim" | "steal":
-                return Change(
-                    what="claimed",
-                    state="human",
-                    holder=action.who,
-                    allow=unresolved,
-                    confirm=action.confirm or action.verb == "steal",
-                    **common,
-                )
-            case "release":
-                return Change(
-                    what="released",
-                    state="queued",
-                    holder="",
-                    allow=("human",),
-                    confirm=action.confirm,
-                    **common,
-                )
-            case "botback":
-                return Change(
-                    what="given back",
-                    state="watch",
-                    holder="",
-                    allow=("human", "queued"),
-                    notice=self._texts.say("back_to_bot", view["lang"]),
-                    rest={"refractory_until": now + self._policy.refractory},
-                    confirm=action.confirm,
-                    **common,
-                )
-            case _:
-                return self._closing(connection, action, view, now, common)
-
-    def _closing(
-        self,
-        connection: Connection,
-        action: Action,
-        view: Mapping[str, Any],
-        now: float,
-        common: Mapping[str, Any],
-    ) -> Change:
-        """Resolve, or Not needed: the same step with other words and another rest."""
-        settled = action.verb == "resolve"
-        watched = view["state"] == "watch"
-        notice = "" if watched else "resolved" if settled else "back_to_bot"
-        rest = self._policy.refractory if settled else self._policy.not_needed
-        peak = {"not_needed_peak": None if settled else _peak(view)}
-        if not settled:
-            rest = min(rest * 2 ** _not_needed(connection, view), 86400.0)
-        yes_no = (
-            Button(label=self._texts.say("resolved_yes", view["lang"]), data="u:yes"),
-            Button(label=self._texts.say("resolved_no", view["lang"]), data="u:no"),
-        )
-        return Change(
-            what="resolved" if settled else "not needed",
-            state="resolved",
-            holder="",
-            notice=self._texts.say(notice, view["lang"]) if notice else "",
-            buttons=yes_no if notice == "resolved" else (),
-            values={
-                "resolved_at": now,
-                "resolved_by": action.who,
-                "verdict": "" if settled else "not needed",
-                "reopen_until": now + self._policy.reopen if settled and not watched else None,
-            },
-            rest={"refractory_until": now + rest, **peak},
-            allow=("queued", "human", "watch"),
-            confirm=action.confirm,
-            **common,
-        )
 
     async def staff_message(self, start: turns.Start) -> None:
         """Carry out what staff wrote or pressed in a desk chat, and close its inbox row."""
@@ -266,121 +146,283 @@ class Handoff:
                 self._changed(changed)
 
     async def _staff_row(self, row: turns.Row) -> Changed | None:
-        place = self.facts()
-        now = self._clock()
+        facts, now = self.facts(), self._clock()
+        drafted = await self._drafted(row)
+        rung: list[Lane] = []
 
         def carry_out(connection: Connection) -> Changed | None:
             turns.done(connection, [row.id], now)
-            return self._one(connection, row.message, place, now)
+            action = self._read(connection, row)
+            if isinstance(action, DeskError):
+                raise action
+            if action is None:
+                return None
+            self._learn(connection, action, now)
+            if drafted is not None and action.verb == "draft":
+                action = replace(action, text="\n".join(drafted))
+            return self._apply(connection, action, facts, now, rung)
 
         def refuse(connection: Connection, error: DeskError) -> Changed | None:
             turns.done(connection, [row.id], now)
-            return self._refusal(connection, row.message, error, place, now)
+            return self._refusal(connection, row, error, facts, now, rung)
 
         try:
-            return await self._store.write(carry_out)
+            changed = await self._store.write(carry_out)
         except DeskError as error:
-            return await self._store.write(partial(refuse, error=error))
+            changed = await self._store.write(partial(refuse, error=error))
+        self._ring(rung)
+        return changed
 
-    def _one(
-        self, connection: Connection, message: Message, place: desk.Desk, now: float
+    def _read(self, connection: Connection, row: turns.Row) -> Action | DeskError | None:
+        message = row.message
+        wanted = self.policy.roles
+        if wanted and message.key.platform == "discord" and not wanted & {*message.author.roles}:
+            return DeskError("Only staff may do this: ask for one of the roles of the desk.")
+        return orders.read(connection, message, replies=self.policy.replies)
+
+    async def _drafted(self, row: turns.Row) -> tuple[str, str] | None:
+        """Write a suggestion for a row that asks for one: the model runs outside transactions."""
+        if row.message.command != "draft" and ":dr:" not in row.message.data:
+            return None
+        action = await self._store.read(partial(self._read, row=row))
+        if not isinstance(action, Action):
+            return None
+        return (await self._with_draft(action)).text.partition("\n")[::2]
+
+    async def _with_draft(self, action: Action) -> Action:
+        if action.verb != "draft":
+            return action
+        row = await self._store.read(partial(record.case_row, case_id=action.case_id))
+        text, model = await self._suggest(row.conversation_id)
+        return replace(action, text=f"{model}\n{text}")
+
+    # --- one verb, inside its transaction ---------------------------------------------------
+
+    def _apply(
+        self,
+        connection: Connection,
+        action: Action,
+        facts: desk.Desk,
+        now: float,
+        rung: list[Lane],
     ) -> Changed | None:
-        action = self._read(connection, message)
-        if action is None:
-            return None
-        if isinstance(action, DeskError):
-            raise action
-        return self._apply(connection, action, place, now)
+        if action.verb in errands.VERBS:
+            return self._errands().run(connection, action, facts, now, rung)
+        view = case_for_verbs(connection, action.case_id)
+        if action.verb in answers.VERBS:
+            said = answers.Turn(
+                connection=connection, action=action, view=view, facts=facts, now=now
+            )
+            return self._answers().run(said)
+        if action.verb in ("resend", "arrived"):
+            resend = action.verb == "resend"
+            of_line = int(action.text) if action.text.isdecimal() else 0
+            lanes = (
+                flags.settle_line(connection, of_line, resend=resend, now=now)
+                if of_line
+                else flags.settle(connection, action.number, resend=resend, now=now)
+            )
+            drawn = desk.redraw(connection, action.case_id, facts, now)
+            return replace(drawn, lanes=(*lanes, *drawn.lanes))
+        return self._step(connection, action, view, facts, now)
 
-    def _read(self, connection: Connection, message: Message) -> Action | DeskError | None:
-        """Understand a staff message: which case, which verb. None: staff among themselves."""
-        who = message.author.name or message.author.id
-        if message.kind == "pressed":
-            return _pressed(message.data, who)
-        case_id = threads.case_at(connection, message.key.place, message.reply_to)
-        if case_id is None and message.kind == "command":
-            case_id = threads.case_of(connection, message.key.place, who)
-        if case_id is None:
-            return None
-        if message.kind == "edited" and message.key.platform != "discord":
-            return DeskError("An edit here does not reach the person: please write it anew.")
-        if message.kind == "command":
-            return _commanded(message, case_id, who)
-        return self._written(connection, message, case_id, who) if message.kind == "said" else None
+    def _step(
+        self,
+        connection: Connection,
+        action: Action,
+        view: Mapping[str, Any],
+        facts: desk.Desk,
+        now: float,
+    ) -> Changed:
+        change = self.steps.change(connection, action, view, now)
+        done = desk.move(connection, action.case_id, facts, now, change=change)
+        self._timed(connection, action.case_id, change)
+        return done
 
-    def _written(self, connection: Connection, message: Message, case_id: int, who: str) -> Action:
-        """Tell an answer to the person from a note that stays inside."""
-        text = message.text.strip()
-        if text.startswith("//"):
-            return Action(case_id=case_id, verb="note", who=who, text=text[2:].strip())
-        on_card = message.reply_to is not None and threads.is_card(
-            connection, message.key.place, message.reply_to
+    def _errands(self) -> errands.Errands:
+        return errands.Errands(
+            texts=self._texts,
+            cards=self.cards,
+            policy=self.policy,
+            limit=self._limit,
+            language=self._language,
         )
-        plain = message.reply_to is None or on_card
-        if message.key.platform == "discord":
-            # A plain line in a Discord thread stays inside; a reply to a copy goes to the person.
-            return Action(case_id=case_id, verb="note" if plain else "reply", who=who, text=text)
-        verb: Verb = "note" if on_card and message.key.thread else "reply"
-        return Action(case_id=case_id, verb=verb, who=who, text=text)
+
+    def _answers(self) -> Answers:
+        return Answers(
+            texts=self._texts,
+            cards=self.cards,
+            steps=self.steps,
+            limit=self._limit,
+            clock=self._clock,
+            language=self._language,
+        )
+
+    @staticmethod
+    def _learn(connection: Connection, action: Action, now: float) -> None:
+        """Remember who works in the desk's chats: they are staff wherever they write."""
+        message = action.message
+        if message is not None and action.by:
+            key = message.key
+            people.learn(connection, key.platform, key.bot, key.user, action.who, now)
+
+    @staticmethod
+    def _timed(connection: Connection, case_id: int, change: Change) -> None:
+        """Let a resolving that waits be a timer; anything else that moves the case ends it."""
+        at = (change.values or {}).get("resolve_at")
+        if at is not None:
+            timers.put(connection, "resolve", at, case_id=case_id)
+        elif change.state is not None:
+            timers.drop(connection, "resolve", case_id=case_id)
+
+    # --- refusing -----------------------------------------------------------------------------
 
     def _refusal(
         self,
         connection: Connection,
-        message: Message,
+        row: turns.Row,
         error: DeskError,
-        place: desk.Desk,
+        facts: desk.Desk,
         now: float,
+        rung: list[Lane],
     ) -> Changed | None:
-        """Tell staff why nothing was done; a held-back answer is kept as a note."""
-        action = self._read(connection, message)
-        if not isinstance(action, Action):
-            case_id = threads.case_at(connection, message.key.place, message.reply_to)
-            if case_id is None:
+        """Tell staff why nothing was done, and how it would be."""
+        action, message = self._read(connection, row), row.message
+        discord = message.key.platform == "discord"
+        whisper = message.message_id if message.command and discord else ""
+        case_id = orders.case_meant(connection, message)
+        if isinstance(action, Action):
+            whisper = whisper or action.whisper
+            case_id = 0 if action.verb in orders.CASELESS else action.case_id
+        if not case_id or not record.exists(connection, case_id):
+            if message.kind == "said":  # staff among themselves
                 return None
-            return desk.tell_staff(connection, case_id, str(error), now, what="refused")
-        if views.full_case(connection, action.case_id) is None:
+            place = replace(message.key.place, thread="")
+            answers = "" if discord else message.message_id
+            rung += digests.post(
+                connection, place, str(error), now, answers=answers, whisper=whisper
+            )
             return None
         if isinstance(error, StaleCard):
-            return desk.redraw(connection, action.case_id, place, now)
-        words = str(error)
-        if isinstance(error, NeedsConfirm):
-            words = f"{words} /steal"
-            if action.verb == "reply":
-                desk.note(connection, action.case_id, action.who, action.text, now)
-                words = f"{words}\n{self._texts.say('note_saved', self._language)}"
-        return desk.tell_staff(connection, action.case_id, words, now, what="refused")
+            told = self._answers().tell(
+                connection, case_id, self._texts.say("stale_card", self._language), now, "stale"
+            )
+            drawn = desk.redraw(connection, case_id, facts, now)
+            return replace(drawn, lanes=(*told.lanes, *drawn.lanes))
+        buttons: tuple[Button, ...] = ()
+        if isinstance(error, NeedsConfirm) and isinstance(action, Action):
+            view = case_for_verbs(connection, case_id)
+            if action.verb not in FREE and view["holder"] not in ("", action.by):
+                buttons = self.cards.steal(view)
+        return record.tell_staff(
+            connection,
+            case_id,
+            str(error),
+            now,
+            what="refused",
+            buttons=buttons,
+            whisper=whisper,
+        )
 
+    # --- what people do, told to the desk -----------------------------------------------------
 
-def _pressed(data: str, who: str) -> Action | None:
-    found = _BUTTON.fullmatch(data)
-    if found is None or found[2] not in CODES:
-        return None
-    return Action(
-        case_id=int(found[1], 36), verb=CODES[found[2]], who=who, version=int(found[3], 36)
-    )
+    async def in_public(self, start: turns.Start) -> None:
+        """A member of staff wrote in a group: an answer to somebody of ours takes the case."""
+        facts, now = self.facts(), self._clock()
 
+        def take(connection: Connection) -> list[Changed]:
+            turns.done(connection, [row.id for row in start.rows], now)
+            found = (self._taken_in_public(connection, row, facts, now) for row in start.rows)
+            return [one for one in found if one is not None]
 
-def _commanded(message: Message, case_id: int, who: str) -> Action | DeskError:
-    if message.command == "bot" and message.argument.strip() == "on":
-        return Action(case_id=case_id, verb="botback", who=who)
-    if message.command == "bot" and message.argument.strip() == "off":
-        return Action(case_id=case_id, verb="claim", who=who)
-    verb = COMMANDS.get(message.command)
-    if verb is None:
-        known = " ".join(f"/{name}" for name in COMMANDS)
-        return DeskError(f"/{message.command} was not sent to anybody. Known here: {known}")
-    # A slash command's words are seen by whoever typed them alone.
-    slash = message.key.platform == "discord"
-    return Action(case_id=case_id, verb=verb, who=who, text=message.argument, unseen=slash)
+        for changed in await self._store.write(take):
+            self._changed(changed)
 
+    def _taken_in_public(
+        self, connection: Connection, row: turns.Row, facts: desk.Desk, now: float
+    ) -> Changed | None:
+        message = row.message
+        key = replace(message.key, user=message.reply_to_author)
+        meant = pairs.conversation_of(connection, key) if message.reply_to_author else None
+        if meant is None or message.kind != "said":
+            return None
+        by, who = orders.holder_of(message), message.author.name or message.author.id
+        words = self._texts.say("answered_in_group", self._language, name=who)
+        held = record.unresolved(connection, meant)
+        if held is None:
+            opening = desk.Opening(
+                rule="staff", why=words, priority=0, notice="", context="", ping="", who=who
+            )
+            opened = desk.open_case(connection, meant, opening, facts, now)
+            held = record.case_row(connection, opened.case_id)
+        if held.state in ("human", "snoozed") and held.holder not in ("", by):
+            return self._answers().tell(connection, held.id, words, now, "answered in the group")
+        claim = Change(
+            what="claimed",
+            who=who,
+            by=by,
+            state="human",
+            holder=(who, by),
+            say=words,
+            marker="" if held.state == "human" else "human began",
+            values={"first_reply_at": held.first_reply_at or now},
+        )
+        done = desk.move(connection, held.id, facts, now, change=claim)
+        line = Words(whole=message.text, parts=(), files=tuple(relay.files_of(message) or ()))
+        relay.keep(connection, record.case_row(connection, held.id), "staff", who, line, now)
+        return done
 
-def _peak(view: Mapping[str, Any]) -> float:
-    """Return how bad the message was that this case was judged by: p_neg x strength."""
-    return max(
-        (m["p_negative"] * abs(m["intensity"]) for m in view["moved_by"]),
-        default=0.0,
-    )
+    async def no_longer_needed(self, start: turns.Start) -> Changed | None:
+        """The person takes their call back: settled by themselves, and it does not reopen."""
+        facts, now = self.facts(), self._clock()
 
+        def settle(connection: Connection) -> Changed | None:
+            turns.done(connection, [row.id for row in start.rows], now)
+            if start.case_id is None:
+                return None
+            view = case_for_verbs(connection, start.case_id)
+            change = self.steps.resolved(view, now, notice="back_to_bot", who="", by="")
+            say = self._texts.say("user_closed", self._language)
+            return desk.move(connection, start.case_id, facts, now, change=replace(change, say=say))
 
-def _not_needed(connection: Connection, view: Mapping[str, Any]) -> int:
-    return views.verdicts(connection, view["id"], "not needed")
+        return await self._store.write(settle)
+
+    def back_again(
+        self, connection: Connection, conversation_id: int, now: float
+    ) -> Changed | None:
+        """A person can be reached again: staff decide what becomes of what waited for them."""
+        held = record.unresolved(connection, conversation_id)
+        if held is None:
+            return None
+        waiting = len(relay.held_rows(connection, conversation_id))
+        if not waiting:
+            words = self._texts.say("came_back", self._language)
+            return self._answers().tell(connection, held.id, words, now, "back")
+        card = self.cards.undelivered(views.case_view(connection, held.id), waiting)
+        return record.tell_staff(
+            connection, held.id, card.text, now, what="back", buttons=card.buttons
+        )
+
+    async def cut_off(self, start: turns.Start, shown: str) -> Changed | None:
+        """Tell staff what the bot had shown when a human's turn ended its answer."""
+        now = self._clock()
+
+        def tell(connection: Connection) -> Changed | None:
+            person = record.person_row(connection, start.conversation_id)
+            held = record.unresolved(connection, start.conversation_id)
+            if held is None or person.owner == "bot":
+                return None
+            words = self._texts.say("bot_cut_off", self._language, text=shown[:300])
+            return self._answers().tell(connection, held.id, words, now, "cut off")
+
+        return await self._store.write(tell)
+
+    # --- beside cases ----------------------------------------------------------------------
+
+    def ring(self, lanes: Sequence[Lane]) -> None:
+        """Have lanes send what they hold."""
+        self._ring(lanes)
+
+    def tell_changed(self, changed: Changed) -> None:
+        """Tell everybody that a case has changed."""
+        self._changed(changed)

@@ -29,6 +29,7 @@ from core.sentiment import Sentiment
 from core.store.turns import Heard, Row, Start
 from core.texts import Texts
 
+MOOD = frozenset({"slide", "spike", "threat", "trouble"})  # rules that a dry run withholds
 DOUBTFUL = 0.5  # probability outside the labels from which on a model has not answered
 
 Tell = Callable[[Start, int, dict[str, Any]], None]  # the tag of one inbox row, as soon as known
@@ -47,6 +48,7 @@ class Verdict:
     lang: str
     private: bool
     hearing: Hearing
+    dry: Decision | None = None  # what a dry run kept from being carried out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class Ear:
     mood_policy: MoodPolicy = field(default_factory=MoodPolicy)
     policy: Policy = field(default_factory=Policy)
     config: str = ""  # hash of the settings that decide
+    dry: Callable[[], bool] = lambda: False  # moods open nothing: their decisions are only kept
 
     async def hear(
         self, start: Start, tell: Tell, *, command: bool = False, wait: Wait = lambda _: None
@@ -68,13 +71,14 @@ class Ear:
         past = past_from_row(start.past) if start.past else Past()
         heard: list[Heard] = []
         opening: Decision | None = None
+        withheld: Decision | None = None
         hearing = Hearing(tagging=None)
         judged: Judgement | None = None
         scores: Scores | None = None
         courtesy = True
         for row in start.rows:
             text, scores = row.message.text, None
-            if text.strip() and row.message.scored and not command:
+            if text.strip() and row.message.scored and not command and not start.staff:
                 hearing = await self._listen(start, row, wait)
                 scores = await self._score(text, hearing)
                 if hearing.problem:
@@ -82,9 +86,15 @@ class Ear:
             judged = self._judge(start, past, row, scores, command=command)
             past = judged.past
             courtesy = courtesy and judged.triggers.courtesy
-            if judged.decision.open and opening is None:
+            if start.staff:
+                judged = replace(judged, past=past, decision=replace(judged.decision, open=False))
+            dry = judged.decision.open and judged.decision.rule in MOOD and self.dry()
+            if dry:
+                withheld = withheld or judged.decision
+                judged = replace(judged, decision=replace(judged.decision, open=False))
+            elif judged.decision.open and opening is None:
                 opening = judged.decision
-            heard.append(self._heard(row, scores, judged, hearing))
+            heard.append(self._heard(row, scores, judged, hearing, dry=dry))
             tell(start, row.id, tag_data(scores))
         if judged is None:  # a turn has at least one row
             raise AssertionError("a turn without a message")
@@ -97,6 +107,7 @@ class Ear:
             lang=self.language(start, scores),
             private=start.private,
             hearing=hearing,
+            dry=withheld,
         )
 
     async def _score(self, text: str, hearing: Hearing) -> Scores:
@@ -180,7 +191,15 @@ class Ear:
             policy=self.policy,
         )
 
-    def _heard(self, row: Row, scores: Scores | None, judged: Judgement, hearing: Hearing) -> Heard:
+    def _heard(
+        self,
+        row: Row,
+        scores: Scores | None,
+        judged: Judgement,
+        hearing: Hearing,
+        *,
+        dry: bool = False,
+    ) -> Heard:
         mood = judged.past.mood
         decision = {
             "rule": judged.decision.rule,
@@ -189,6 +208,7 @@ class Ear:
             "trace": trace_rows(judged.decision),
             "mood": mood.value,
             "level": mood.level,
+            "dry": dry,
             "versions": {
                 "model": "" if scores is None else scores.instrument,
                 "prompt": "" if scores is None else scores.prompt,
@@ -225,7 +245,7 @@ class Ear:
 
 def words_of(message: Message) -> str:
     """Name a message's attachments, for where it has no text."""
-    return " ".join(f"[{item.kind}]" for item in message.attachments)
+    return " ".join(item.words or f"[{item.kind}]" for item in message.attachments)
 
 
 def tag_data(scores: Scores | None) -> dict[str, Any]:

@@ -106,6 +106,8 @@ class Message:
     album: str = ""  # messages that were sent together share it
     forwarded_from: str = ""  # whose words these are, where the platform tells
     addressed: bool = True  # DM, mention, reply to the bot, or command
+    overheard: bool = False  # a reply to another person, in a chat that is not watched
+    formatted: str = ""  # the text with its formatting as Markdown, where it has any
     private: bool = True  # a direct conversation, not a group
     command: str = ""  # for `command`: name without slash, lower case
     argument: str = ""  # for `command`: the rest of the line
@@ -244,6 +246,7 @@ class Post:
     age: float = 0.0  # seconds since the first attempt; 0 before it
     media: tuple[Media, ...] = ()  # several: an album
     files: tuple[File, ...] = ()
+    formatted: bool = False  # the text is Markdown
     state: str = ""  # of the case: a thread's icon or tag shows it, and whether it is closed
     pin: bool = False  # pin it once it is there
     whisper: str = ""  # id of the command or press this answers, for its sender's eyes alone

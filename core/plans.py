@@ -5,25 +5,33 @@ Pure: a plan follows from what was read at `begin` and what was heard, and from 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from core import reply
 from core.engine.ports import Started
-from core.escalation import past_to_row
-from core.hearing import Verdict, words_of
-from core.message import Button, TextLimit
+from core.escalation import past_from_row, past_to_row
+from core.hearing import Verdict
+from core.marked import said_by
+from core.message import Button, Message, TextLimit
+from core.mood import Mood
 from core.ports import Clock
 from core.split import split
+from core.store import relay
 from core.store.desk import Opening
-from core.store.turns import Answer, Plan, Row, Start
-from core.texts import Texts
+from core.store.turns import Answer, Heard, Plan, Row, Start
+from core.texts import STAFF, Texts
 
 PRIORITY = {"crisis": 3, "request": 2, "threat": 1, "spike": 1}
 RECENT = 600.0  # seconds in which a fixed text is not said twice
 CRISIS_AGAIN = 6 * 3600.0  # and those in which the text for a crisis is not
 MINUTE = 60.0
 LATE = 600.0  # seconds; an older backlog is kept and shown to staff, not answered by a model
+LOOP = 6  # turns in a row that no person would take
+AT_ONCE = 1.0  # seconds within which a machine answers
 STAFF_LIMIT = TextLimit(size=1900)  # fits a post on every platform
 
 
@@ -33,23 +41,25 @@ class Planner:
 
     texts: Texts
     clock: Clock
+    wait: Callable[[], str] = str  # the usual wait in minutes, where it is known
+    closed: Callable[[str], str] = lambda _lang: ""  # when staff are back, while they are away
     message_chars: int = 8000  # a longer text was cut at intake
     per_minute: int = 60  # answers to one person in one place
 
     def silent(self, start: Start, verdict: Verdict) -> Plan | None:
         """Return what happens where the machine must not answer; None: it may."""
         decision, say = verdict.decision, self.texts.say
-        if start.owner != "bot":
+        if start.owner != "bot" or start.wakes:
             return self._relayed(start, verdict)
         called = start.addressed or decision.open
         if start.resolved_case is not None and called and not verdict.courtesy:
             hours = max(0, round((self.clock() - start.resolved_at) / 3600))
-            line = say("wrote_again", "en", hours=hours)
+            line = say("wrote_again", STAFF, hours=hours)
             return self.base(
                 verdict,
                 reopen=(
                     self._first_words(start, verdict, "reopened"),
-                    f"{line}\n{decision.line}".strip(),
+                    self._shut_line(start, f"{line}\n{decision.line}".strip()),
                 ),
                 raised=_raised(verdict),
                 copies=self._copied(start),
@@ -65,6 +75,28 @@ class Planner:
             return self.base(verdict, copies=self._mirrored(start))
         return None
 
+    def shut_out(self, start: Start) -> Plan | None:
+        """Return what becomes of somebody's words who is blocked; None: they are not.
+
+        Words of danger are always heard.
+        """
+        now = self.clock()
+        danger = any(row.urgent == "crisis" for row in start.rows)
+        if start.blocked_until <= now or danger:
+            return None
+        lang = start.lang or "en"
+        date = datetime.fromtimestamp(start.blocked_until, UTC).date().isoformat()
+        words = self.texts.say("blocked", lang, date=date)
+        heard = tuple(Heard(row=row, kept=False) for row in start.rows)
+        past = past_from_row(start.past).mood if start.past else Mood()
+        return Plan(
+            heard=heard,
+            past=start.past,
+            mood=past.value,
+            level=past.level,
+            notices=self._unsaid(start, (words,), start.blocked_until),
+        )
+
     def refused(self, start: Start, verdict: Verdict) -> Plan | None:
         """Return what happens where an answer would be too much or too late; None: it is not."""
         newest = start.rows[-1]
@@ -72,6 +104,8 @@ class Planner:
         name = ""
         if sent_at > 0 and newest.received_at - sent_at > LATE:
             name = "late" if start.case_id is not None else "late_alone"
+        elif self._loops(start):
+            return self.base(verdict, looped=True)
         elif self._cut(start):
             return self._told(start, verdict, self.texts.say("too_long", verdict.lang))
         elif self._answers(start) >= self.per_minute:
@@ -91,6 +125,22 @@ class Planner:
         since = self.clock() - MINUTE
         return sum(said.role == "bot" and said.at > since for said in start.history)
 
+    def _loops(self, start: Start) -> bool:
+        """Say whether the other side is a machine: it answers each answer at once, and again.
+
+        A person takes longer to read an answer than this, many times in a row.
+        """
+        turns = start.history[-2 * LOOP :]
+        if len(turns) < 2 * LOOP:
+            return False
+        quick = [
+            after.role == "user" and after.at - before.at < AT_ONCE
+            for before, after in pairwise(turns)
+            if before.role == "bot"
+        ]
+        said = {line.text for line in turns if line.role == "user"}
+        return bool(quick) and all(quick) and len(said) <= LOOP // 3
+
     def _unsaid(
         self, start: Start, words: tuple[str, ...], within: float = RECENT
     ) -> tuple[str, ...]:
@@ -108,16 +158,39 @@ class Planner:
         elif decision.rule == "crisis":
             notices = self._unsaid(start, (say("crisis", verdict.lang),), CRISIS_AGAIN)
         elif decision.rule == "request" and start.owner == "queue":
-            notices = self._unsaid(start, (say("still_waiting", verdict.lang),))
+            notices = self._unsaid(start, (self._still_waiting(start, verdict),))
         if self._cut(start) and start.addressed:
             notices += (say("too_long", verdict.lang),)
+        if start.private and any(relay.unpassable(row.message) for row in start.rows):
+            notices += (say("kind_unknown", verdict.lang),)
         return self.base(
             verdict,
             notices=notices,
-            evidence=decision.line if decision.open else "",
+            evidence=self._shut_line(start, decision.line)
+            if decision.open
+            else self._recovered(start),
             raised=_raised(verdict),
             copies=self._copied(start),
+            wakes=start.wakes,
         )
+
+    def _shut_line(self, start: Start, line: str) -> str:
+        """Tell staff that somebody whom they have shut out is heard because of danger."""
+        shut = start.blocked_until > self.clock()
+        return f"{self.texts.say('blocked_crisis', STAFF)} {line}" if shut else line
+
+    def _recovered(self, start: Start) -> str:
+        """Tell staff of words that were written while nobody was here to take them in."""
+        late = sum(
+            row.message.sent_at > 0 and row.received_at - row.message.sent_at > LATE
+            for row in start.rows
+        )
+        return self.texts.say("recovered", STAFF, n=late) if late else ""
+
+    def _still_waiting(self, start: Start, verdict: Verdict) -> str:
+        if start.place_in_line:
+            return self.texts.say("still_waiting_place", verdict.lang, n=start.place_in_line)
+        return self.texts.say("still_waiting", verdict.lang)
 
     def _opening(self, start: Start, verdict: Verdict) -> Opening:
         decision, say = verdict.decision, self.texts.say
@@ -129,9 +202,24 @@ class Planner:
             why=decision.line,
             priority=PRIORITY.get(decision.rule, 0),
             notice=self._first_words(start, verdict, "open"),
-            context="\n".join([say("context_title", "en"), *lines])[-1800:],
-            ping=say("ping", "en", who=who, why=decision.line),
+            buttons=self._undo(start, verdict),
+            context="\n".join([say("context_title", STAFF), *lines])[-1800:],
+            ping=self._shut_line(start, say("ping", STAFF, who=who, why=decision.line)),
         )
+
+    def _undo(self, start: Start, verdict: Verdict) -> tuple[Button, ...]:
+        """Offer to take the call back; who is in danger is let go by staff."""
+        if not start.private or verdict.decision.rule == "crisis":
+            return ()
+        return (Button(label=self.texts.say("undo_button", verdict.lang), data="u:undo"),)
+
+    def _open_words(self, lang: str) -> str:
+        """Return what is said when a case is opened, and when somebody usually comes."""
+        if when := self.closed(lang):
+            return self.texts.say("open_closed", lang, when=when)
+        if wait := self.wait():
+            return self.texts.say("open_wait", lang, n=wait)
+        return self.texts.say("open", lang)
 
     def _first_words(self, start: Start, verdict: Verdict, usual: str) -> str:
         """Return the fixed text a person reads when their case is opened."""
@@ -141,6 +229,8 @@ class Planner:
             words = self.texts.say("crisis", verdict.lang)
             if self._unsaid(start, (words,), CRISIS_AGAIN):
                 return words
+        if usual == "open":
+            return self._open_words(verdict.lang)
         return self.texts.say(usual, verdict.lang)
 
     def _mirrored(self, start: Start, answer: str = "") -> dict[int, tuple[str, ...]]:
@@ -153,10 +243,22 @@ class Planner:
 
     def _copied(self, start: Start) -> dict[int, tuple[str, ...]]:
         return {
-            row.id: tuple(_copy(row.message.author.name or start.key.user, words))
+            row.id: tuple(_copy(_who(row.message, start), words, row.message))
             for row in start.rows
-            if (words := row.message.text or words_of(row.message))
+            if (words := self._words(row.message)) or row.message.attachments
         }
+
+    def _words(self, message: Message) -> str:
+        """Return what is to be read of a message: its text, and in words what has no bytes."""
+        told = [item.words or f"[{item.kind}]" for item in message.attachments if not item.file_id]
+        if kind := relay.unpassable(message):
+            told.append(self.texts.say("kind_unpassable", STAFF, name=kind))
+        forwarded = f"({message.forwarded_from}) " if message.forwarded_from else ""
+        return forwarded + "\n".join(filter(None, [message.text, *told]))
+
+    def copy_of(self, start: Start, message: Message) -> list[str]:
+        """Return one message as staff's copy of it reads."""
+        return _copy(_who(message, start), self._words(message), message)
 
     def base(self, verdict: Verdict, **changes: Any) -> Plan:  # noqa: ANN401
         """Return a plan that keeps what was heard, and `changes`."""
@@ -221,10 +323,24 @@ def _line(who: str, words: str) -> str:
     return f"{who}: " + "\n  ".join(words.splitlines())
 
 
-def _copy(who: str, words: str) -> list[str]:
-    """Return what somebody said as posts for staff, each with its speaker's name before it."""
+def _copy(who: str, words: str, message: Message | None = None) -> list[str]:
+    """Return what somebody said as posts for staff, each with its speaker's name before it.
+
+    A file without a word goes under its sender's name alone.
+    """
+    plain = message is None or words != message.text
+    marked = "" if plain or message is None else message.formatted
+    if marked and (copy := said_by(who, marked, STAFF_LIMIT)) is not None:
+        return [copy]
     room = TextLimit(size=STAFF_LIMIT.size - len(who) - 2)
-    return [f"{who}: {part}" for part in split("\n  ".join(words.splitlines()), room)]
+    parts = split("\n  ".join(words.splitlines()), room) if words else []
+    if not parts and message is not None and message.attachments:
+        return [f"{who}:"]
+    return [f"{who}: {part}" for part in parts]
+
+
+def _who(message: Message, start: Start) -> str:
+    return message.author.name or start.name or start.key.user
 
 
 def _raised(verdict: Verdict) -> dict[str, Any] | None:

@@ -116,6 +116,10 @@ class Adapter(Protocol):
         """Show that somebody is thinking; called every few seconds; failures are swallowed."""
         ...
 
+    def previews(self, place: Place) -> bool:
+        """Say whether `preview` shows anything there: what was shown must be taken back."""
+        ...
+
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Show the guarded part of a reply while it is written, where the platform can.
 
@@ -206,6 +210,8 @@ StaffVerb = Literal[
     "delete",  # text: "<line id>"
     "send",  # held: posts that wait for a person who could not be reached
     "drop",
+    "resend",  # text: the id of the line that did not arrive
+    "arrived",  # the same: it did
     "saved",  # text: the name of a saved reply, which goes to the person
 ]
 
@@ -259,6 +265,10 @@ class Desk(Protocol):
 
     async def case(self, case_id: int) -> dict[str, Any] | None:
         """Return one case with its `lines`, or None."""
+        ...
+
+    async def seen(self, case_id: int) -> None:
+        """Note that staff have looked at a case: its row is no longer unread."""
         ...
 
     async def act(
@@ -323,8 +333,11 @@ class Desk(Protocol):
         """Return a new session's secret; None: name or password is wrong. Slow on purpose."""
         ...
 
-    async def member(self, secret: str) -> StaffMember | None:
-        """Return whose session this is, and keep it alive; None when it has ended."""
+    async def member(self, secret: str, *, renew: bool = True) -> StaffMember | None:
+        """Return whose session this is, None when it has ended; by default it lives on.
+
+        A page that refreshes itself asks without renewing: nobody is there because of that.
+        """
         ...
 
     async def log_out(self, secret: str, *, everywhere: bool = False) -> None:

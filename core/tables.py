@@ -69,6 +69,7 @@ conversation = Table(
     _flag("forgotten"),  # everything is erased; the row goes when the last post has left
     Column("history_since", Float, nullable=False, server_default=text("0")),  # /reset
     Column("seen_by_staff", Float),  # when staff last looked at it on the page
+    Column("blocked_until", Float),  # as in `person`: until then nothing they write goes further
     Column("opened_at", Float, nullable=False),
     Column("touched_at", Float, nullable=False),
     UniqueConstraint("platform", "bot", "chat", "thread", "user"),
@@ -106,7 +107,7 @@ history = Table(
     _of("conversation_id", "conversation"),
     Column("inbox_id", Integer),
     Column("case_id", Integer),
-    _text("role"),  # user | bot | staff | note | marker
+    _text("role"),  # user | bot | staff | note | held (an answer that waits) | marker
     _text("text"),
     _text("name"),
     Column("at", Float, nullable=False),
@@ -118,7 +119,9 @@ history = Table(
     _flag("deleted"),
     Column("files", JSON),  # what hangs on it: core.message.Attachment
     _text("reply_to"),  # the platform's id of the message this one answers
+    _text("signed"),  # of staff's words: the name that the person was shown
     Index("ix_history_conversation_id_id", "conversation_id", "id"),
+    Index("ix_history_at", "at"),  # the charts
 )
 
 decision = Table(
@@ -142,6 +145,7 @@ decision = Table(
     Column("at", Float, nullable=False),
     UniqueConstraint("inbox_id"),
     Index("ix_decision_conversation_id", "conversation_id"),
+    Index("ix_decision_at", "at", "conversation_id"),  # the charts
 )
 
 case = Table(
@@ -178,6 +182,8 @@ case = Table(
     Column("incident_id", Integer),
     Index("ix_cases_conversation_id", "conversation_id"),
     Index("ix_cases_state", "state"),
+    Index("ix_cases_opened_at", "opened_at"),
+    Index("ix_cases_resolved_at", "resolved_at"),
 )
 Index(
     "uq_cases_one_open",
@@ -229,15 +235,18 @@ outbox = Table(
     Column("history_id", Integer),
     _text("cause_kind"),
     Column("cause_id", Integer, nullable=False),
+    _number("target"),  # the staff thread, or 0 for the person: never NULL, it is part of the key
     _text("kind"),
     Column("part", Integer, nullable=False),
     _text("text"),
     Column("buttons", JSON),
     _text("reply_to"),
+    Column("answers", Integer),  # a history line: replies to the copy of it on the other side
     Column("media", JSON),  # files that go with it: core.message.Media
     _text("album"),  # rows of one album leave together
     _text("case_state"),  # what the thread's icon or the card is to show
     _text("whisper"),  # the command or press that this answers, for its sender alone
+    _flag("formatted"),  # the text is Markdown
     _flag("bot_text"),  # written by the machine: withdrawn when a human takes over
     _text("state"),  # streaming | queued | sending | sent | withdrawn | uncertain | failed | held
     _text("nonce"),
@@ -248,13 +257,15 @@ outbox = Table(
     Column("retry_at", Float, nullable=False, server_default=text("0")),
     Column("touched_at", Float, nullable=False),
     _text("error"),
-    UniqueConstraint("cause_kind", "cause_id", "kind", "part"),
+    UniqueConstraint("cause_kind", "cause_id", "target", "kind", "part"),
 )
 Index(
     "ix_outbox_open",
     outbox.c.conversation_id,
     sqlite_where=outbox.c.state.in_(["streaming", "queued", "sending"]),
 )
+Index("ix_outbox_history_id", outbox.c.history_id)  # what became of a line
+Index("ix_outbox_held", outbox.c.conversation_id, sqlite_where=outbox.c.state == "held")
 Index(
     "ix_outbox_open_to_staff",
     outbox.c.staff_thread_id,
@@ -270,6 +281,8 @@ audit = Table(
     _text("what"),
     _text("who"),
     Column("at", Float, nullable=False),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_case_id", "case_id"),
 )
 
 poison = Table(
@@ -388,7 +401,6 @@ incident = Table(
     Column("last_at", Float, nullable=False),
     Column("muted_until", Float),
     Column("closed_at", Float),
-    _text("card_message_id"),
     Column("drawn_at", Float, nullable=False, server_default=text("0")),
 )
 

@@ -32,7 +32,7 @@ from core.store.desk import Opening
 from core.store.outbox import Lane
 from core.store.streams import open_stream
 from core.store.turns import Finished, Plan, Start
-from core.texts import Texts
+from core.texts import STAFF, Texts
 from core.triggers import match
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,8 @@ class Rooms:
     ring: Callable[[int], None]  # a conversation's lane
     deliver: Callable[[Sequence[Lane]], None]
     commands: Callable[[Start], Awaitable[None]]  # rows that are no ordinary message
+    alarm: Callable[[str], None] = lambda _: None  # a sentence for the operator
+    moved: Callable[[Message], None] = lambda _: None  # a chat, perhaps a desk, has another id
     limits: Limits = field(default_factory=Limits)
     secret: Callable[[], str] = str  # the reply prompt's system text, which must not leak
     facts: bool = False  # a model may name only what the person or the operator has named
@@ -163,10 +165,16 @@ class Walk:
             self._retried.pop(conversation_id, None)
             return None
         first = start.rows[0]
-        if first.tries > turns.TRIES + self._restarts.get(conversation_id, 0):
+        if first.tries > turns.TRIES:
             await self._set_aside(start)
+        elif first.message.kind == "moved":
+            rooms.moved(first.message)
+            await rooms.commands(start)
         elif desk_message(first.message, rooms.desks):
             await rooms.handoff.staff_message(start)
+        elif start.staff and not start.private:
+            await rooms.handoff.in_public(start)
+            self.closed(start)
         elif first.message.kind == "said":
             await self._said(start)
         else:
@@ -185,12 +193,18 @@ class Walk:
     async def _answer(self, start: Start, running: Running) -> None:
         """Hear the burst, decide, and answer if the machine may."""
         rooms = self.rooms
+        if (plan := rooms.planner.shut_out(start)) is not None:
+            await self.finish(start, plan)
+            return
         rooms.probe("model start")
         verdict = await self.hear(start)
         rooms.probe("model end")
         hearing, plan = verdict.hearing, rooms.planner.silent(start, verdict)
         if plan is None:
             plan = rooms.planner.refused(start, verdict)
+        if plan is not None and plan.looped:
+            log.error("a loop was stopped", conversation=start.conversation_id)
+            rooms.alarm(rooms.texts.say("loop_stopped", STAFF, who=start.name or start.key.user))
         if plan is None:
             try:
                 await self._reply(start, verdict, running)
@@ -226,8 +240,12 @@ class Walk:
         failed = written is not None and written.failed and written.problem != HANGS
         once_more = failed and self._may_retry(start, running)
         if written is None or written.stopped or once_more:
+            await self._cut_off(start, running)
             self._restarts[start.conversation_id] = running.restarts + 1
             await _take_back(writer, started)
+            await rooms.store.write(
+                partial(turns.untried, ids=[row.id for row in start.rows])
+            )  # on disk: a restart must not make a failure of it
             return
         plan: Plan | None = None
         if written.failed:
@@ -240,6 +258,13 @@ class Walk:
             await _take_back(writer, started)
         else:
             await writer.settle(started, kept=True)
+
+    async def _cut_off(self, start: Start, running: Running) -> None:
+        """Tell staff what the person had been shown of an answer that a human's turn ended."""
+        if running.shown:
+            changed = await self.rooms.handoff.cut_off(start, running.shown)
+            if changed is not None:
+                self.rooms.deliver(changed.lanes)
 
     def _may_retry(self, start: Start, running: Running) -> bool:
         """Whether a turn that the engine failed may be taken once more: nothing was shown."""
@@ -320,8 +345,10 @@ class Walk:
         """Show the guarded text so far, under an outbox row that a claim can withdraw."""
         rooms = self.rooms
         first = start.rows[0].id
+        adapter = rooms.adapters.get((start.key.platform, start.key.bot))
         if not running.shown:
             rooms.probe("before stream row")
+            shows = adapter is not None and adapter.previews(start.key.place)
             row = await rooms.store.write(
                 partial(
                     open_stream,
@@ -329,6 +356,7 @@ class Walk:
                     inbox_id=first,
                     standing=start.standing,
                     now=rooms.clock(),
+                    shown=text if shows else "",
                 )
             )
             if row is None:
@@ -336,7 +364,6 @@ class Walk:
             rooms.probe("stream row opened")
         self._tell(start, start.rows[-1].id, "token", {"text": text[len(running.shown) :]})
         running.shown = text
-        adapter = rooms.adapters.get((start.key.platform, start.key.bot))
         if adapter is not None and not live:
             await adapter.preview(start.key.place, first, text)
         rooms.probe("text shown")

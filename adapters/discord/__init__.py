@@ -1,26 +1,30 @@
 """Discord: direct messages, mentions, threads, slash commands and buttons, through discord.py.
 
-`normalize` says what a payload means, `intake` stores it, `supervisor` keeps the gateway alive,
-`rest` calls the web side, `send` delivers, `commands` names the slash commands.
+`normalize` (with `attachments` and `interactions`) says what a payload means, `intake` stores it,
+`places` remembers channels, servers and authors, `supervisor` keeps the gateway alive, `rest` calls
+the web side, `send` (with `threads` and `media`) delivers, `commands` names the slash commands.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import discord
 
 from adapters.discord import commands as slash
 from adapters.discord.intake import Intake
+from adapters.discord.interactions import Rights
+from adapters.discord.media import fetch
 from adapters.discord.normalize import Scope
+from adapters.discord.places import Places
 from adapters.discord.rest import BROKEN, Pace, Rest, logged_in
-from adapters.discord.send import NONCE_LIVES, Sender
+from adapters.discord.send import Sender, repeatable
 from adapters.discord.supervisor import LOCKED_OUT, NO_INTENT, Supervisor, use_addresses
 from core.errors import DeliveryError, NotSent, Refused, SetupError, StoreError
-from core.message import Place, Post, Receipt, TextLimit
-from core.ports import Clock, Door, Health, Remember
+from core.message import File, Media, Place, Post, Receipt, TextLimit
+from core.ports import Clock, Door, Health, Question, Remember
 
 API_BASE = "https://discord.com/api/v10"
 GATEWAY_URL = "wss://gateway.discord.gg/"
@@ -32,7 +36,10 @@ def _nobody_hears(_sentence: str) -> None:
 
 
 class DiscordAdapter:
-    """One bot account on Discord."""
+    """One bot account on Discord.
+
+    `questions` names, by the two letters in a button's data, what is asked before it does anything.
+    """
 
     platform = "discord"
     limit = TextLimit(size=2000)
@@ -50,6 +57,7 @@ class DiscordAdapter:
         watch: frozenset[str] = frozenset(),
         desk_channel: str = "",
         commands: slash.Catalogue | None = None,
+        questions: Mapping[str, Question] | None = None,
         on_alarm: Callable[[str], None] = _nobody_hears,
         backoff: Sequence[float] = BACKOFF,
         pace: Pace | None = None,
@@ -65,10 +73,19 @@ class DiscordAdapter:
         use_addresses(self._api_base, gateway_url or GATEWAY_URL)
         heard = watch if mode == "watch" else frozenset[str]()
         scope = Scope(bot=bot, watch=heard, desk=desk_channel)
+        places, rights = Places(), Rights(clock)
         self._rest = Rest(token, self._pace)
-        self._sender = Sender(self._rest, self._pace, on_alarm)
+        self._sender = Sender(self._rest, places, rights, self._pace, on_alarm)
         self._intake = Intake(
-            door, self._rest, scope, clock=clock, pace=self._pace, backoff=backoff
+            door,
+            self._rest,
+            scope,
+            places,
+            rights,
+            questions=questions or {},
+            clock=clock,
+            pace=self._pace,
+            backoff=backoff,
         )
         self._supervisor = Supervisor(
             token,
@@ -93,13 +110,17 @@ class DiscordAdapter:
             await self._rest.close()
 
     async def deliver(self, post: Post, remember: Remember) -> Receipt:
-        """Send or edit one post, or open a thread; the nonce makes a placeholder needless."""
+        """Do what a post says; the nonce makes a placeholder needless. Raises DeliveryError."""
         del remember
         return await self._sender.deliver(post)
 
     def repeatable(self, post: Post) -> bool:
-        """Edits always; sends as long as Discord remembers their nonce; new threads never."""
-        return post.message_id is not None or (post.kind != "thread" and post.age < NONCE_LIVES)
+        """Say whether a post of unknown outcome may be delivered again without showing twice."""
+        return repeatable(post)
+
+    async def fetch(self, media: Media) -> File:
+        """Download a file of a message, of at most 50 MiB. Raises as the port says."""
+        return await fetch(self._rest, media)
 
     async def typing(self, place: Place) -> None:
         """Show that somebody is thinking."""
@@ -107,6 +128,10 @@ class DiscordAdapter:
             await self._sender.typing(place)
         except DeliveryError:
             return  # a sign only; the answer itself will say what is wrong
+
+    def previews(self, place: Place) -> bool:  # noqa: ARG002
+        """Nothing unfinished is ever shown."""
+        return False
 
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Show nothing: an unfinished message on Discord would have to be a real one."""

@@ -15,14 +15,39 @@ _STAFF = (
     ("claim", "Take this case; the bot stays silent"),
     ("steal", "Take this case over from whoever has it"),
     ("release", "Put this case back into the queue"),
+    ("assign", "Give this case to somebody of the staff: their name"),
     ("r", "Answer the person"),
+    ("ra", "Answer the person without your name"),
+    ("s", "Send the person a saved reply: its name"),
+    ("save", "Keep a saved reply: its name, then the text"),
+    ("edit", "Change an answer: the number of its line, then the new text"),
+    ("del", "Delete an answer: the number of its line"),
     ("note", "Write a note that only staff can see"),
-    ("resolve", "Close this case and hand the person back to the bot"),
+    ("remark", "Keep a remark about the person, shown on every later card"),
+    ("draft", "Let the bot suggest an answer that only staff can see"),
+    ("snooze", "Put this case aside: 30m, 4h, 1d or a time such as 2026-11-21T09:00"),
+    ("wake", "Take a snoozed case up again"),
+    ("resolve", "Close this case and hand the person back; a reason, and perhaps: in 2h"),
+    ("reopen", "Open a closed case again"),
     ("notneeded", "Close this case: nobody was needed"),
     ("bot", "on: the bot answers again, and you watch; off: you take over again"),
+    ("watch", "Follow what the bot says to somebody: their name, or this case"),
+    ("contact", "Write to somebody who has no case: their name"),
+    ("priority", "Say how urgent this case is: 0 to 3"),
+    ("alert", "Tell me when the person writes again; once more to stop"),
+    ("anon", "on: staff answer this person without their names; off: with them"),
+    ("block", "Block the person: for how long (7d), and why"),
+    ("unblock", "Let a blocked person write again"),
+    ("who", "Show who the person is, and what was remarked about them"),
+    ("why", "Show why this case was opened, rule by rule"),
+    ("history", "Show what was said before"),
 )
+_WITH_TEXT: Mapping[str, bool] = {  # whether the text is required
+    **dict.fromkeys(("assign", "r", "ra", "s", "save", "edit", "del", "note", "remark"), True),
+    **dict.fromkeys(("snooze", "bot", "contact", "priority", "anon", "block"), True),
+    **dict.fromkeys(("resolve", "reopen", "watch", "link"), False),
+}
 _LOCALES = {"es": "es-ES", "pt": "pt-BR", "sv": "sv-SE", "zh": "zh-CN"}  # theirs need a country
-_WITH_TEXT = frozenset({"r", "note", "bot"})
 _MANAGE_MESSAGES = str(1 << 13)  # whoever may tidy a channel sees the staff commands
 _IN_SERVERS = 0
 
@@ -61,9 +86,8 @@ def _one(name: str, text: str, translations: Mapping[str, str], *, staff: bool) 
     if translations:
         command["description_localizations"] = dict(translations)
     if name in _WITH_TEXT:
-        command["options"] = [
-            {"type": 3, "name": "text", "description": "What to write", "required": True}
-        ]
+        option = {"type": 3, "name": "text", "description": "What to write"}
+        command["options"] = [option | {"required": _WITH_TEXT[name]}]
     if staff:
         command["default_member_permissions"] = _MANAGE_MESSAGES
         command["contexts"] = [_IN_SERVERS]

@@ -1,6 +1,6 @@
 """In: every event becomes a committed row, and no message between two sessions is lost.
 
-One `Channel` is one channel, thread or direct channel that is read. Its cursor says where to begin
+A `Channel` is a channel, a thread or a direct channel that is read. Its cursor says where to begin
 reading history, never whether a message is new: the key of the row decides that. The invariant:
 everything up to the cursor is stored. So the cursor moves only in a transaction that stores, and
 not at all for live messages while the channel is *behind*, which it is from a new session (or a
@@ -10,71 +10,42 @@ failed commit) until its history is read to the end.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from adapters.discord import normalize
+from adapters.discord import interactions, normalize
+from adapters.discord.interactions import DEFERRED, NOTED, Rights
 from adapters.discord.normalize import MALFORMED, Payload, Scope, Where, snowflake
+from adapters.discord.places import OURS, Channel, Places
 from adapters.discord.rest import PAGE, Pace, Rest
 from core.errors import DeliveryError, NotSent, OutcomeUnknown, StoreError
 from core.message import Arrival, Message
-from core.ports import Clock, Door
+from core.ports import Clock, Door, Question
 
 _log = logging.getLogger(__name__)
 
 _MINUTE = 60_000 << 22  # as a distance between two ids
-_AUTHORS = 10_000  # the newest messages whose author we can still name when they are deleted
-_READABLE = frozenset({0, 1, 2, 5, 10, 11, 12})  # kinds of channels that hold messages
-_PLACES: Mapping[str, Callable[[Any], Sequence[Payload]]] = {  # events that tell of channels
-    "GUILD_CREATE": lambda data: [*(data.get("channels") or ()), *(data.get("threads") or ())],
-    "THREAD_LIST_SYNC": lambda data: data["threads"],
-    "CHANNEL_CREATE": lambda data: [data],
-    "THREAD_CREATE": lambda data: [data],
-    "THREAD_UPDATE": lambda data: [data],
-}
 _TOKEN = re.compile(r'("token"\s*:\s*)"[^"]*"')  # of an interaction
-_DEFERRED = {"type": 6}
-_NOTED = {"type": 4, "data": {"content": "✓", "flags": 64}}  # seen by the person alone
-
-
-@dataclass(slots=True, eq=False)
-class Channel:
-    """One place that is read, and how far."""
-
-    id: str
-    seen: int = 0  # everything up to this message id is stored
-    saved: bool = False  # whether `seen` stands in the database
-    where: Where | None = None
-    behind: bool = False
-    missed: bool = False  # something may have been lost since the last page was asked for
-    level: asyncio.Event = field(default_factory=asyncio.Event)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # rows of one place in order
-
-    def fall_behind(self) -> None:
-        """From now on live messages leave the cursor alone, and a page under way is not enough."""
-        self.behind = self.missed = True
-        self.level.clear()
-
-    def catch_up(self) -> None:
-        """History is read to its end: live messages move the cursor again."""
-        self.behind = False
-        self.level.set()
+_REACTIONS = {"MESSAGE_REACTION_ADD": True, "MESSAGE_REACTION_REMOVE": False}
 
 
 class Intake:
     """Stores what one bot hears."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- wired in one place
         self,
         door: Door,
         rest: Rest,
         scope: Scope,
+        places: Places,
+        rights: Rights,
         *,
+        questions: Mapping[str, Question],
         clock: Clock,
         pace: Pace,
         backoff: Sequence[float],
@@ -85,11 +56,12 @@ class Intake:
         self._clock = clock
         self._pace = pace
         self._backoff = backoff
-        self._channels: dict[str, Channel] = {}
-        self._authors: OrderedDict[str, str] = OrderedDict()  # message id -> user id
+        self._places = places
+        self._rights = rights
+        self._questions = questions
+        self._events = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._work = asyncio.Event()
-        self._left_at = 0  # the newest id that was stored before this start
 
     # What the gateway tells, in its order. Nothing here waits: work goes to tasks.
 
@@ -113,48 +85,25 @@ class Intake:
         if event == "READY":
             self.scope = replace(self.scope, me=str(data["user"]["id"]))
             self._new_session()
-        elif event in _PLACES:
-            for payload in _PLACES[event](data):
-                self._learn(payload)
+        elif self._places.hear(event, data):
             self._work.set()
         elif event == "MESSAGE_CREATE":
-            self._spawn(self._said(self._channel(data["channel_id"]), data, frame), frame)
+            self._spawn(self._said(self._places.channel(data["channel_id"]), data, frame), frame)
         elif event == "MESSAGE_UPDATE":
-            self._spawn(self._edited(self._channel(data["channel_id"]), data, frame), frame)
+            self._spawn(self._edited(self._places.channel(data["channel_id"]), data, frame), frame)
         elif event in {"MESSAGE_DELETE", "MESSAGE_DELETE_BULK"}:
             ids = [str(one) for one in data.get("ids") or [data["id"]]]
             self._spawn(self._deleted(data, ids, frame), frame)
+        elif event in _REACTIONS:
+            self._spawn(self._reacted(data, frame, added=_REACTIONS[event]), frame)
         elif event == "INTERACTION_CREATE":
             self._spawn(self._interaction(data), "")
 
     def _new_session(self) -> None:
-        for channel in self._channels.values():
+        for channel in self._places.channels.values():
             if channel.seen:
                 channel.fall_behind()
         self._work.set()
-
-    def _learn(self, payload: Payload) -> None:
-        """Remember what a channel is, and where a channel never read before begins."""
-        if payload["type"] not in _READABLE:
-            return
-        channel = self._channel(payload["id"])
-        channel.where = normalize.where_of(payload)
-        made = snowflake(payload["id"])
-        newest = snowflake(payload.get("last_message_id") or payload["id"])
-        if not channel.seen:
-            channel.seen = newest
-            if 0 < self._left_at < made < newest:  # made and used while we were away
-                channel.seen = made
-                channel.fall_behind()
-        elif channel.behind and newest <= channel.seen:
-            channel.catch_up()
-
-    def _channel(self, channel_id: str) -> Channel:
-        found = self._channels.get(str(channel_id))
-        if found is None:
-            found = self._channels[str(channel_id)] = Channel(id=str(channel_id))
-            found.catch_up()
-        return found
 
     # The tasks: one for catching up, one for each event.
 
@@ -162,10 +111,10 @@ class Intake:
         """Read where each place was left; called once, before the first connection."""
         prefix = self._cursor_name("")
         for name, value in (await self._door.cursors(prefix)).items():
-            channel = self._channel(name.removeprefix(prefix))
+            channel = self._places.channel(name.removeprefix(prefix))
             channel.seen, channel.saved = int(value), True
             channel.fall_behind()
-            self._left_at = max(self._left_at, channel.seen)
+            self._places.left_at = max(self._places.left_at, channel.seen)
 
     async def run(self) -> None:
         """Bring whatever fell behind level again, until cancelled."""
@@ -173,7 +122,9 @@ class Intake:
             await self._work.wait()
             self._work.clear()
             tries = 0
-            while waiting := sorted(filter(_needs_work, self._channels.values()), key=_in_server):
+            while waiting := sorted(
+                filter(_needs_work, self._places.channels.values()), key=_in_server
+            ):
                 stuck = [one for one in waiting if _needs_work(one) and not await self._level(one)]
                 if stuck:  # the platform or the database refuses: the others were read meanwhile
                     await asyncio.sleep(self._backoff[min(tries, len(self._backoff) - 1)])
@@ -206,7 +157,10 @@ class Intake:
         where = await self._where(channel)
         channel.missed = False
         page = await self._rest.history(channel.id, channel.seen)
-        arrivals = [self._read(payload, where, json.dumps(payload)) for payload in page]
+        arrivals = [
+            await self._with_roles(self._read(payload, where, json.dumps(payload)), where)
+            for payload in page
+        ]
         newest = max((snowflake(payload["id"]) for payload in page), default=channel.seen)
         async with channel.lock:
             await self._commit(channel, arrivals, newest)
@@ -227,6 +181,26 @@ class Intake:
                 channel.fall_behind()
                 self._work.set()
 
+    async def _with_roles(self, arrival: Arrival, where: Where) -> Arrival:
+        """Add the roles of who wrote at the desk: the history does not tell them."""
+        message = arrival.message
+        if message is None or not where.server or not self.scope.at_desk(where):
+            return arrival
+        name = f"{where.server}/{message.author.id}"
+        roles = self._places.roles.get(name)
+        if roles is None:
+            try:
+                member = await self._rest.member(where.server, message.author.id)
+            except (NotSent, OutcomeUnknown):
+                raise
+            except DeliveryError:
+                member = {}  # they have left
+            roles = tuple(str(role) for role in member.get("roles") or ())
+            self._places.roles.put(name, roles)
+        return replace(
+            arrival, message=replace(message, author=replace(message.author, roles=roles))
+        )
+
     async def _edited(self, channel: Channel, data: Payload, frame: str) -> None:
         await self._wait_for_older(channel)
         where = await self._place_of(channel, data)
@@ -234,46 +208,75 @@ class Intake:
             await self._keep(self._read(data, where, frame, edit=True), channel)
 
     async def _deleted(self, data: Payload, ids: Sequence[str], frame: str) -> None:
-        channel = self._channel(data["channel_id"])
+        channel = self._places.channel(data["channel_id"])
         await self._wait_for_older(channel)
         where = await self._place_of(channel, data)
         for message_id in ids if where is not None else ():
-            author = self._authors.get(message_id) or (where.user if where else "")
-            if where is not None and author:
-                message = normalize.deleted(message_id, where, author, self.scope, self._clock())
-                await self._keep(self._arrival(message_id, frame, message), channel)
+            author = self._places.authors.get(message_id) or (where.user if where else "")
+            if where is None or author == OURS or not (author or self.scope.at_desk(where)):
+                continue
+            message = normalize.deleted(message_id, where, author, self.scope, self._clock())
+            await self._keep(self._arrival(message_id, frame, message), channel)
+
+    async def _reacted(self, data: Payload, frame: str, *, added: bool) -> None:
+        event = f"{self._clock():.6f}.{next(self._events)}"
+        channel = self._places.channel(data["channel_id"])
+        await self._wait_for_older(channel)
+        where = await self._place_of(channel, data)
+        if where is None:
+            return
+        ours = self._places.authors.get(str(data["message_id"])) is not None
+        message = normalize.reacted(
+            data, where, self.scope, self._clock(), event=event, added=added, ours=ours
+        )
+        await self._keep(self._arrival(event, frame, message), channel)
 
     async def _interaction(self, data: Payload) -> None:
-        """Store a command or a press, and only then tell Discord that it was heard."""
-        safe = {name: value for name, value in data.items() if name != "token"}
-        raw = json.dumps(safe)
+        """Ask what a button asks, or store what was done and only then say that it was heard."""
+        raw = json.dumps({name: value for name, value in data.items() if name != "token"})
         place = data.get("channel") or {}
-        channel = self._channel(data["channel_id"])
+        channel = self._places.channel(data["channel_id"])
         where: Where | None
         try:
+            asked = interactions.form(data, self._questions)
+            if asked is not None:
+                await self._answer(data, asked)
+                return
             where = normalize.where_of(place) if "type" in place else None
             where = where or await self._place_of(channel, data)
             if where is None:
                 return
-            message = normalize.interaction(data, where, self.scope)
+            message = interactions.read(data, where, self.scope)
+            if message is None:
+                return
+            right = self._rights.keep(data)
         except MALFORMED as error:
             await self._keep(self._arrival(str(data["id"]), raw, error=repr(error)))
             return
-        if message is None or not await self._keep(
-            self._arrival(str(data["id"]), raw, message), channel
-        ):
+        if not await self._keep(self._arrival(str(data["id"]), raw, message), channel):
             return
+        if not await self._answer(data, DEFERRED if "message" in data else NOTED):
+            self._rights.drop(str(data["id"]))
+        right.open.set()
+
+    async def _answer(self, data: Payload, answer: Mapping[str, Any]) -> bool:
+        """Answer an interaction for the first time; False when Discord does not take it."""
         try:
-            answer = _DEFERRED if message.kind == "pressed" else _NOTED
             await self._rest.acknowledge(data, answer)
+        except OutcomeUnknown as error:
+            _log.warning("whether interaction %s was answered is unknown: %s", data["id"], error)
         except DeliveryError as error:
-            _log.warning("interaction %s was stored but not acknowledged: %s", data["id"], error)
+            _log.warning("interaction %s was not answered: %s", data["id"], error)
+            return False
+        return True
 
     # The small steps.
 
     def _read(self, payload: Payload, where: Where, raw: str, *, edit: bool = False) -> Arrival:
         """Understand one message payload; what cannot be understood becomes poison."""
         try:
+            if str((payload.get("author") or {}).get("id")) == self.scope.me:
+                self._places.authors.put(str(payload["id"]), OURS)
             read = normalize.edited if edit else normalize.said
             message = read(payload, where, self.scope)
         except MALFORMED as error:
@@ -358,13 +361,16 @@ class Intake:
         return channel.where
 
     def _remember_author(self, message: Message | None) -> None:
-        if message is not None and message.kind in {"said", "edited"}:
-            self._authors[message.message_id] = message.author.id
-            if len(self._authors) > _AUTHORS:
-                self._authors.popitem(last=False)
-            channel = self._channels.get(message.key.thread or message.key.chat)
-            if channel is not None and channel.where is not None and message.private:
-                channel.where = replace(channel.where, user=message.author.id)
+        channel = message and self._places.channels.get(message.key.thread or message.key.chat)
+        if message is None or not channel or channel.where is None:
+            return
+        where, author = channel.where, message.author
+        if message.kind in {"said", "edited"}:
+            self._places.authors.put(message.message_id, author.id)
+            if message.private:
+                channel.where = replace(where, user=author.id)
+        if where.server and (author.roles or self.scope.at_desk(where)):
+            self._places.roles.put(f"{where.server}/{author.id}", author.roles)
 
     def _cursor_name(self, channel: str) -> str:
         return f"discord/{self.scope.bot}/seen/{channel}"

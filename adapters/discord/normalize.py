@@ -7,12 +7,13 @@ live or was fetched afterwards. A payload of the wrong shape raises one of `MALF
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core.message import Attachment, Author, ConversationKey, Message, MessageKind
+from adapters.discord.attachments import attachments, forwarded, unheard
+from core.message import Author, ConversationKey, Message, MessageKind
 
 Payload = Mapping[str, Any]
 
@@ -21,8 +22,10 @@ MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 _DIRECT = 1
 _THREADS = frozenset({10, 11, 12})
 _WRITTEN = frozenset({0, 19})  # a plain message and a reply; all others are the platform's notices
-_OURS = re.compile(r"^[hu]:")
-_SLASH, _COMPONENT = 2, 3
+_REPLY = 19
+_NAMED = re.compile(r"<@!?(\d+)>")
+_OWN_EMOJI = re.compile(r"<a?:(\w+):\d+>")
+_MARKED = re.compile(r"[*_~`|]|^(?:>|#|-#) |\[[^\]]+\]\(", re.MULTILINE)
 _EPOCH_MS = 1_420_070_400_000  # Discord counts the time in its ids from 2015
 
 
@@ -34,6 +37,7 @@ class Where:
     thread: str = ""
     private: bool = False
     user: str = ""  # whose direct channel it is, where we know
+    server: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,16 +51,21 @@ class Scope:
     )  # channels whose every message is taken; empty: mention mode
     desk: str = ""
 
+    def at_desk(self, where: Where) -> bool:
+        """Say whether a place is staff's channel or one of its threads."""
+        return bool(self.desk) and self.desk in {where.chat, where.thread}
 
-def where_of(channel: Payload) -> Where:
-    """Say what a channel payload is."""
+
+def where_of(channel: Payload, server: str = "") -> Where:
+    """Say what a channel payload is; `server` where the payload does not name its own."""
     if channel["type"] == _DIRECT:
         people = channel.get("recipients") or ()
         user = str(people[0]["id"]) if people else ""
         return Where(chat=str(channel["id"]), private=True, user=user)
+    server = str(channel.get("guild_id") or server)
     if channel["type"] in _THREADS:
-        return Where(chat=str(channel["parent_id"]), thread=str(channel["id"]))
-    return Where(chat=str(channel["id"]))
+        return Where(chat=str(channel["parent_id"]), thread=str(channel["id"]), server=server)
+    return Where(chat=str(channel["id"]), server=server)
 
 
 def snowflake(value: str) -> int:
@@ -76,7 +85,7 @@ def said(payload: Payload, where: Where, scope: Scope) -> Message | None:
     """Read one written message; None when it is nothing of ours.
 
     None: bots, webhooks, ourselves, the platform's own notices, and in servers whatever neither
-    speaks to the bot nor stands in a watched channel or the desk.
+    speaks to somebody by a reply, nor to the bot, nor stands in a watched channel or the desk.
     """
     return _written(payload, where, scope, "said", _time(payload["timestamp"]))
 
@@ -90,47 +99,49 @@ def edited(payload: Payload, where: Where, scope: Scope) -> Message | None:
 
 
 def deleted(message_id: str, where: Where, author: str, scope: Scope, now: float) -> Message:
-    """Read a deletion of what `author` wrote; Discord itself does not say who wrote it."""
+    """Read a deletion of what `author` wrote; empty where nobody knows who that was."""
     return Message(
-        key=_key(where, scope, author),
+        key=key_of(where, scope, author),
         message_id=message_id,
         author=Author(id=author),
         sent_at=now,
         kind="deleted",
-        addressed=where.private,
+        addressed=where.private or scope.at_desk(where),
         private=where.private,
         event_id="deleted",
         order=snowflake(message_id),
     )
 
 
-def interaction(payload: Payload, where: Where, scope: Scope) -> Message | None:
-    """Read a slash command or a press of one of our buttons; None for anything else."""
-    person = payload["member"]["user"] if "member" in payload else payload["user"]
-    data = payload.get("data") or {}
-    name = command = argument = ""
-    kind: MessageKind
-    if payload["type"] == _SLASH:
-        kind, message_id, event = "command", str(payload["id"]), ""
-        command = str(data["name"]).lower()
-        argument = " ".join(str(option["value"]) for option in data.get("options") or ())
-    elif payload["type"] == _COMPONENT and _OURS.match(name := str(data["custom_id"])):
-        kind, message_id, event = "pressed", str(payload["message"]["id"]), str(payload["id"])
-    else:
+def reacted(  # noqa: PLR0913 -- what Discord leaves out is told by name
+    payload: Payload, where: Where, scope: Scope, now: float, *, event: str, added: bool, ours: bool
+) -> Message | None:
+    """Read a reaction that came or was taken back; None for bots, and for what is none of ours.
+
+    `ours`: the message is known here. Discord gives the event no id and no time: the caller does.
+    """
+    member = payload.get("member") or {}
+    person = member.get("user") or {"id": payload["user_id"]}
+    here = where.private or scope.at_desk(where) or ours
+    here = here or str(payload.get("message_author_id") or "") == scope.me != ""
+    watched = bool({where.chat, where.thread} & scope.watch)
+    emoji = payload["emoji"]
+    name = str(emoji.get("name") or "")
+    nobody = person.get("bot") or str(person["id"]) == scope.me
+    if nobody or not (here or watched) or (added and not name):
         return None
+    shown = f":{name}:" if emoji.get("id") else name
     return Message(
-        key=_key(where, scope, str(person["id"])),
-        message_id=message_id,
-        author=_author(person, str(payload.get("locale") or "")),
-        sent_at=time_of(payload["id"]),
-        kind=kind,
-        text=f"/{command} {argument}".strip() if command else "",
+        key=key_of(where, scope, str(person["id"])),
+        message_id=str(payload["message_id"]),
+        author=author_of(person, member),
+        sent_at=now,
+        kind="reacted",
+        data=shown if added else "",
+        addressed=here,
         private=where.private,
-        command=command,
-        argument=argument,
-        data=name,
         event_id=event,
-        order=snowflake(payload["id"]),
+        order=snowflake(payload["message_id"]),
     )
 
 
@@ -147,43 +158,55 @@ def _written(
     written = payload.get("type", 0) in _WRITTEN and not payload.get("webhook_id")
     if not written or person.get("bot") or str(person["id"]) == scope.me:
         return None
-    here = {where.chat, where.thread}
-    desk = scope.desk in here if scope.desk else False
-    addressed = where.private or desk or _speaks_to_us(payload, scope)
-    if not addressed and not here & scope.watch:
+    addressed = where.private or scope.at_desk(where) or _speaks_to_us(payload, scope)
+    answered = (payload.get("referenced_message") or {}).get("author") or {}
+    watched = bool({where.chat, where.thread} & scope.watch)
+    overheard = not (addressed or watched) and bool(answered) and not answered.get("bot")
+    if not (addressed or watched or overheard):
         return None
-    text, forwarded = _text(payload)
-    files = _attachments(payload)
-    if not where.private and not text and not files:
+    text, foreign = _text(payload, scope.me)
+    hung = attachments(payload)
+    if not text and not hung and where.private and kind == "said":
+        hung = (unheard(payload),)
+    if not where.private and not text and not hung:
         return None  # without the intent the text of what does not mention us never arrives
     reference = payload.get("message_reference") or {}
-    answers = reference.get("message_id") if payload.get("type") == 19 else None
+    answers = reference.get("message_id") if payload.get("type") == _REPLY else None
     return Message(
-        key=_key(where, scope, str(person["id"])),
+        key=key_of(where, scope, str(person["id"])),
         message_id=str(payload["id"]),
-        author=_author(person),
+        author=author_of(person, payload.get("member") or {}),
         sent_at=at,
         kind=kind,
-        text=_without_mention(text, scope.me),
-        attachments=files,
+        text=text,
+        formatted=as_marked(text),
+        attachments=hung,
         reply_to=str(answers) if answers else None,
+        reply_to_author=str(answered["id"]) if answers and answered else "",
         addressed=addressed,
+        overheard=overheard,
         private=where.private,
         event_id=event,
         order=snowflake(payload["id"]),
-        scored=not forwarded,
+        scored=not foreign,
     )
 
 
-def _key(where: Where, scope: Scope, user: str) -> ConversationKey:
+def key_of(where: Where, scope: Scope, user: str) -> ConversationKey:
+    """Return the key of one person in one place: the only function that makes one."""
     return ConversationKey(
         platform="discord", bot=scope.bot, chat=where.chat, thread=where.thread, user=user
     )
 
 
-def _author(person: Payload, language: str = "") -> Author:
-    name = person.get("global_name") or person.get("username") or ""
-    return Author(id=str(person["id"]), name=str(name), language=language)
+def author_of(person: Payload, member: Payload, language: str = "") -> Author:
+    """Read who did something; `member` is empty outside servers."""
+    roles = tuple(str(role) for role in member.get("roles") or ())
+    return Author(id=str(person["id"]), name=_name(person), language=language, roles=roles)
+
+
+def _name(person: Payload) -> str:
+    return str(person.get("global_name") or person.get("username") or "")
 
 
 def _time(stamp: str) -> float:
@@ -200,36 +223,29 @@ def _speaks_to_us(payload: Payload, scope: Scope) -> bool:
     return bool(answered) and str(answered["author"]["id"]) == scope.me
 
 
-def _text(payload: Payload) -> tuple[str, bool]:
+def _text(payload: Payload, me: str) -> tuple[str, bool]:
     """Return the text, and whether it is somebody else's that was only forwarded."""
     own = str(payload.get("content") or "")
-    snapshots: Sequence[Payload] = payload.get("message_snapshots") or ()
-    if own or not snapshots:
-        return own, False
-    return str(snapshots[0]["message"].get("content") or ""), True
+    if own or not (others := forwarded(payload)):
+        return plain(_without_mention(own, me), payload.get("mentions") or ()), False
+    forward = others[0]
+    return plain(str(forward.get("content") or ""), forward.get("mentions") or ()), True
+
+
+def plain(text: str, people: Iterable[Payload]) -> str:
+    """Put names where Discord has numbers: of `people`, and of a server's own emojis."""
+    names = {str(one["id"]): _name(one) for one in people}
+
+    def name(found: re.Match[str]) -> str:
+        return f"@{names[found[1]]}" if names.get(found[1]) else found[0]
+
+    return _OWN_EMOJI.sub(r":\1:", _NAMED.sub(name, text))
+
+
+def as_marked(text: str) -> str:
+    """Return a text that is Markdown, as all is here; empty where nothing in it is formatted."""
+    return text if _MARKED.search(text) else ""
 
 
 def _without_mention(text: str, me: str) -> str:
     return re.sub(rf"\s*<@!?{re.escape(me)}>", "", text).strip() if me else text.strip()
-
-
-def _attachments(payload: Payload) -> tuple[Attachment, ...]:
-    files = tuple(
-        Attachment(
-            kind=_kind(str(file.get("content_type") or "")),
-            file_id=str(file["id"]),
-            name=str(file.get("filename") or ""),
-            size=int(file.get("size") or 0),
-        )
-        for file in payload.get("attachments") or ()
-    )
-    stickers = tuple(
-        Attachment(kind="sticker", file_id=str(one["id"]), name=str(one.get("name") or ""))
-        for one in payload.get("sticker_items") or ()
-    )
-    return files + stickers
-
-
-def _kind(content_type: str) -> str:
-    family = content_type.partition("/")[0]
-    return {"image": "photo", "video": "video", "audio": "voice"}.get(family, "file")

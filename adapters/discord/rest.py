@@ -18,11 +18,13 @@ from discord.http import Route
 
 from core.errors import (
     DeliveryError,
-    NoThread,
     NotSent,
     OutcomeUnknown,
     Refused,
     RetryAfter,
+    ThreadGone,
+    ThreadShut,
+    TooLarge,
     Unreachable,
 )
 
@@ -30,8 +32,16 @@ FAULTS = (discord.DiscordException, aiohttp.ClientError, OSError)  # TimeoutErro
 
 BROKEN = (*FAULTS, ValueError, KeyError, TypeError)  # and answers that are no answers
 
-_CLOSED_TO_US = frozenset({50007, 50278})  # their direct messages are closed, or no server shared
-_THREAD_SHUT = frozenset({10003, 50083, 160005})  # gone, archived for good, locked
+_GONE = 10003  # a channel or thread
+_MEANINGS: Mapping[int, type[DeliveryError]] = {
+    _GONE: Unreachable,  # and it is no thread: whoever is there is out of reach
+    50001: Unreachable,  # the place is not shown to us any more
+    50007: Unreachable,  # their direct messages are closed
+    50278: Unreachable,  # no server is shared
+    50083: ThreadShut,  # archived
+    160005: ThreadShut,  # locked
+    40005: TooLarge,
+}
 PAGE = 100  # the most messages that one history call gives
 
 
@@ -55,9 +65,7 @@ def outcome(error: BaseException, *, in_thread: bool = False) -> DeliveryError:
         return RetryAfter(error.retry_after)
     if isinstance(error, discord.LoginFailure | aiohttp.ClientConnectorError):
         return NotSent(f"Discord was not reached: {error}")
-    if isinstance(error, discord.DiscordServerError) or not isinstance(
-        error, discord.HTTPException
-    ):
+    if not isinstance(error, discord.HTTPException) or error.status >= 500:
         return OutcomeUnknown(f"the connection to Discord broke: {type(error).__name__}")
     return _answer(error, in_thread=in_thread)
 
@@ -68,11 +76,10 @@ def _answer(error: discord.HTTPException, *, in_thread: bool) -> DeliveryError:
         return RetryAfter(_seconds(error.response.headers.get("Retry-After")))
     if error.status == 401:
         return NotSent(words)
-    if error.code in _CLOSED_TO_US:
-        return Unreachable(words)
-    if in_thread and error.code in _THREAD_SHUT:
-        return NoThread(words)
-    return Refused(words)
+    if in_thread and error.code == _GONE:
+        return ThreadGone(words)
+    otherwise = TooLarge if error.status == 413 else Refused
+    return _MEANINGS.get(error.code, otherwise)(words)
 
 
 def _seconds(header: str | None) -> float:
@@ -136,6 +143,25 @@ class Rest:
         found: Mapping[str, Any] = await self._ask(
             lambda client: client.http.get_channel(int(channel))
         )
+        return found
+
+    async def message(self, channel: str, message: str) -> Mapping[str, Any]:
+        """Return the payload of one message, with fresh addresses of its files."""
+        found: Mapping[str, Any] = await self._ask(
+            lambda client: client.http.get_message(int(channel), int(message))
+        )
+        return found
+
+    async def member(self, server: str, user: str) -> Mapping[str, Any]:
+        """Return the payload of one member of a server."""
+        found: Mapping[str, Any] = await self._ask(
+            lambda client: client.http.get_member(int(server), int(user))
+        )
+        return found
+
+    async def download(self, url: str) -> bytes:
+        """Return what lies at an address of Discord's own store of files."""
+        found: bytes = await self._ask(lambda client: client.http.get_from_cdn(url))
         return found
 
     async def acknowledge(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> None:

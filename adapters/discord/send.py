@@ -1,52 +1,107 @@
-"""Out: one post becomes one message, edit or thread, however often the connection breaks.
+"""Out: one post becomes one message, change or sign, however often the connection breaks.
 
 A send carries the nonce of its outbox row, so that Discord itself drops a repeat. The library
-repeats only some failures; the others are repeated here, with the same nonce.
+repeats only some failures; the others are repeated here, with the same nonce. A new thread and a
+whisper have no nonce, and are tried once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Literal
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import discord
+from discord.http import Route, handle_message_parameters
 
+from adapters.discord.interactions import Right, Rights
+from adapters.discord.media import loaded, uploads
+from adapters.discord.places import OURS, Places
 from adapters.discord.rest import BROKEN, Pace, Rest, outcome
-from core.errors import DeliveryError, NoThread, OutcomeUnknown, Refused, RetryAfter
+from adapters.discord.threads import Threads, ajar
+from core.errors import (
+    DeliveryError,
+    NoThread,
+    OutcomeUnknown,
+    Refused,
+    RetryAfter,
+    TooLarge,
+    Unchangeable,
+    Unreachable,
+)
 from core.message import Place, Post, Receipt
 
 NONCE_LIVES = 120.0  # seconds that we trust Discord to remember a nonce: "the past few minutes"
 
+_log = logging.getLogger(__name__)
+
 _SILENT = discord.AllowedMentions.none()
-_THREAD_NAME = 100
-_WEEK: Literal[10080] = 10080  # minutes
+_BUTTONS, _FILES, _LABEL = 25, 10, 80  # the most under one message, and of a button
+_DANGER = frozenset({"nn", "bk"})  # codes of buttons that cannot be taken back easily
+_MARKS = {"sent": "✅", "edited": "✏️", "failed": "❌"}
+_CHANGES = frozenset({"edit", "redraw", "delete", "mark", "react"})  # of a message that is there
+_NO_MESSAGE = 10008
+_ARCHIVED = 50083
+_NO_TOKEN = frozenset({10015, 50027})  # unknown, or no longer good
+_FIXED = frozenset({_NO_MESSAGE, 50005, 50021})  # gone, another's, Discord's own notice
+_MUTE = 50013  # of a text: we may not speak there any more
+_NO_RIGHT = frozenset({50001, 50003, _MUTE})
+
+
+def repeatable(post: Post) -> bool:
+    """Say whether a post of unknown outcome may go again without showing twice.
+
+    Changes always; sends as long as Discord remembers their nonce; new threads and whispers never.
+    """
+    if post.message_id is not None or post.kind in _CHANGES:
+        return True
+    return post.kind != "thread" and not post.whisper and post.age < NONCE_LIVES
 
 
 class Sender:
     """Delivers posts through the web side."""
 
-    def __init__(self, rest: Rest, pace: Pace, on_alarm: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        rest: Rest,
+        places: Places,
+        rights: Rights,
+        pace: Pace,
+        on_alarm: Callable[[str], None],
+    ) -> None:
         self._rest = rest
+        self._places = places
+        self._rights = rights
         self._pace = pace
         self._on_alarm = on_alarm
+        self._threads = Threads()
 
     async def deliver(self, post: Post) -> Receipt:
-        """Send, edit or open a thread. Raises DeliveryError of the kind that fits."""
+        """Do what a post says. Raises DeliveryError of the kind that fits."""
         for name in (post.place.chat, post.place.thread, post.message_id, post.reply_to):
             if name and not name.isdecimal():
                 raise Refused(f"{name} is no id of Discord's")
+        if post.kind in _CHANGES and post.message_id is None:
+            raise Refused(f"{post.kind} needs the id of the message it changes")
         client = await self._rest.open()
-        for pause in (*self._pace.again, None):
-            try:
-                async with asyncio.timeout(self._pace.patience):
-                    return await self._once(client, post)
-            except BROKEN as error:
-                found = self._meaning(error, post)
-                if pause is None or post.kind == "thread" or not _quick_break(error, found):
-                    raise found from error
-            await asyncio.sleep(pause)
-        raise OutcomeUnknown("the connection to Discord keeps breaking")
+        if post.files or post.media:
+            post = await loaded(self._rest, post, self._places.upload_limit(post.place))
+        if post.whisper and post.message_id is None:
+            whispered = await self._whisper(client, post)
+            if whispered is not None:
+                return whispered
+        try:
+            receipt = await self._persist(client, post)
+        except (Refused, TooLarge):
+            if not post.files or post.kind not in {"card", "redraw"}:
+                raise
+            post = replace(post, files=())  # better without its picture than not at all
+            receipt = await self._persist(client, post)
+        if post.pin and post.message_id is None:
+            await self._pin(client, post.place, receipt.message_id)
+        return receipt
 
     async def typing(self, place: Place) -> None:
         """Show that somebody is thinking. Raises DeliveryError."""
@@ -57,40 +112,176 @@ class Sender:
         except BROKEN as error:
             raise outcome(error) from error
 
+    async def _persist(self, client: discord.Client, post: Post) -> Receipt:
+        """Do it, again where the connection broke at once and a repeat does no harm."""
+        once = post.kind == "thread" and post.message_id is None
+        for pause in (*self._pace.again, None):
+            try:
+                async with asyncio.timeout(self._pace.patience):
+                    return await self._once(client, post)
+            except BROKEN as error:
+                found = self._meaning(error, post)
+                if pause is None or once or not _quick_break(error, found):
+                    raise found from error
+            await asyncio.sleep(pause)
+        raise OutcomeUnknown("the connection to Discord keeps breaking")
+
     async def _once(self, client: discord.Client, post: Post) -> Receipt:
         if post.kind == "thread":
-            return await _open_thread(client, post)
+            act = self._threads.make if post.message_id is None else self._threads.update
+            return await act(client, post)
+        if post.message_id is None:
+            return await self._send(client, post)
+        try:
+            await self._alter(client, post)
+        except discord.HTTPException as error:
+            if error.code != _ARCHIVED:
+                raise
+            try:
+                async with ajar(client, _ids(post)[0]):
+                    await self._alter(client, post)
+            except discord.Forbidden:
+                raise error from None  # it is not ours to open: it stays shut
+        return Receipt(message_id=post.message_id)
+
+    async def _alter(self, client: discord.Client, post: Post) -> None:
+        if post.kind == "delete":
+            await self._delete(client, post)
+        elif post.kind in {"mark", "react"}:
+            await self._react(client, post)
+        else:
+            await _change(client, post)
+
+    async def _send(self, client: discord.Client, post: Post) -> Receipt:
+        """Send one message, and as many more as its files need."""
         target = _target(client, post.place)
-        view = _view(post)
-        if post.message_id is not None:
-            message = discord.PartialMessage(channel=target, id=int(post.message_id))
-            await message.edit(content=post.text, view=view, allowed_mentions=_SILENT)
-            return Receipt(message_id=post.message_id)
-        if post.kind == "edit":
-            raise Refused("an edit needs the id of the message it changes")
-        reference = _reference(post, target.id)
-        extra = {} if view is None else {"view": view}
-        sent = await target.send(  # type: ignore[call-overload]  # optional arguments by name
-            post.text,
-            nonce=post.nonce,
-            allowed_mentions=_SILENT,
-            reference=reference,
-            mention_author=False,
-            suppress_embeds=True,  # a link that somebody slipped in shows nothing, also when edited
-            **extra,
-        )
-        return Receipt(message_id=str(sent.id))
+        ids: list[str] = []
+        for start in range(0, max(len(post.files), 1), _FILES):
+            extra: dict[str, Any] = {"nonce": f"{post.nonce[:20]}-{start}"}
+            if start == 0:
+                extra = {"nonce": post.nonce, "reference": _reference(post, target.id)}
+                extra |= _under(post)
+            sent = await target.send(
+                (post.text or None) if start == 0 else None,
+                files=uploads(post.files[start : start + _FILES]),
+                allowed_mentions=_SILENT,
+                mention_author=False,
+                suppress_embeds=True,  # a link that slipped in shows nothing, also when edited
+                **extra,
+            )
+            ids.append(str(sent.id))
+            self._places.authors.put(ids[-1], OURS)
+        return Receipt(message_id=ids[0], more=tuple(ids[1:]))
+
+    async def _delete(self, client: discord.Client, post: Post) -> None:
+        channel, message = _ids(post)
+        try:
+            self._places.authors.put(str(message), OURS)  # nobody else deletes it
+            await client.http.delete_message(channel, message)
+        except discord.NotFound as error:
+            if error.code != _NO_MESSAGE:
+                raise
+
+    async def _react(self, client: discord.Client, post: Post) -> None:
+        """Leave one sign of a kind, a mark or a reaction passed on, in place of an earlier one."""
+        channel, message = _ids(post)
+        wanted = self._sign(post)
+        payload = await client.http.get_message(channel, message)
+        found: Any = payload.get("reactions") or ()
+        ours = {_named(one["emoji"]) for one in found if one["me"]}
+        marks = {one for one in ours if _bare(one) in map(_bare, _MARKS.values())}
+        earlier = marks if post.kind == "mark" else ours - marks
+        kept = {one for one in ours if _bare(one) == _bare(wanted)}
+        if wanted and not kept:
+            await client.http.add_reaction(channel, message, wanted)
+        for one in earlier - kept:
+            await client.http.remove_own_reaction(channel, message, one)
+
+    def _sign(self, post: Post) -> str:
+        """Return the emoji of a mark or a reaction as a call names it; empty takes it back."""
+        if post.kind == "mark":
+            if post.text not in _MARKS:
+                raise Refused(f"{post.text} is no mark")
+            return _MARKS[post.text]
+        name = post.text.strip()
+        if name.startswith(":") and name.endswith(":"):
+            own = self._places.emoji(name.strip(":"))
+            if not own:
+                raise Refused(f"no server of ours has the emoji {name}")
+            return own
+        return name
+
+    async def _whisper(self, client: discord.Client, post: Post) -> Receipt | None:
+        """Show a post to one person alone; None when the right to do so is gone."""
+        right = self._rights.find(post.whisper)
+        if right is None:
+            return None
+        try:
+            async with asyncio.timeout(self._pace.patience):
+                await right.open.wait()
+                if self._rights.find(post.whisper) is None:
+                    return None
+                return Receipt(message_id=await _follow_up(client, right, post))
+        except BROKEN as error:
+            if isinstance(error, discord.HTTPException) and error.code in _NO_TOKEN:
+                self._rights.drop(post.whisper)
+                return None
+            raise self._meaning(error, post) from error
+
+    async def _pin(self, client: discord.Client, place: Place, message: str) -> None:
+        """Pin a message if Discord lets us; it stands there either way."""
+        try:
+            async with asyncio.timeout(self._pace.patience):
+                await client.http.pin_message(int(place.thread or place.chat), int(message))
+        except BROKEN as error:
+            _log.warning("message %s could not be pinned: %s", message, outcome(error))
 
     def _meaning(self, error: BaseException, post: Post) -> DeliveryError:
-        found = outcome(error, in_thread=bool(post.place.thread))
-        if post.kind == "thread" and isinstance(found, Refused):
+        update = post.kind == "thread" and post.message_id is not None
+        found = outcome(error, in_thread=bool(post.place.thread) or update)
+        code = error.code if isinstance(error, discord.HTTPException) else 0
+        if post.kind == "thread" and not update and isinstance(found, Refused):
             return NoThread(str(found))
+        mute = code == _MUTE and post.message_id is None and not post.files
+        if mute and not (post.private or post.kind == "thread"):
+            return NoThread(str(found)) if post.place.thread else Unreachable(str(found))
+        fixed = code in _FIXED or (post.kind == "delete" and code in _NO_RIGHT)
+        if fixed and post.message_id is not None and post.kind != "thread":
+            return Unchangeable(str(found))
         if isinstance(found, RetryAfter) and isinstance(error, discord.HTTPException):
             self._on_alarm(
                 "Discord turned the bot away without a rate limit of its own (perhaps a ban of "
                 "this address by its front door): look at how often Heed is refused."
             )
         return found
+
+
+async def _change(client: discord.Client, post: Post) -> None:
+    """Put other words, buttons and, where there are any, files in place of a message's own."""
+    message = discord.PartialMessage(channel=_target(client, post.place), id=_ids(post)[1])
+    files: dict[str, Any] = {"attachments": uploads(post.files)} if post.files else {}
+    view = _under(post).get("view")
+    await message.edit(content=post.text, view=view, allowed_mentions=_SILENT, **files)
+
+
+async def _follow_up(client: discord.Client, right: Right, post: Post) -> str:
+    route = Route(
+        "POST",
+        "/webhooks/{webhook_id}/{webhook_token}",
+        webhook_id=int(right.application),
+        webhook_token=right.token,
+    )
+    flags = discord.MessageFlags(ephemeral=True, suppress_embeds=True)
+    files = uploads(post.files[:_FILES])
+    more: dict[str, Any] = _under(post) | ({"files": files} if files else {})
+    with handle_message_parameters(
+        post.text or None, flags=flags, allowed_mentions=_SILENT, **more
+    ) as params:
+        if params.files:
+            made = await client.http.request(route, files=params.files, form=params.multipart)
+        else:
+            made = await client.http.request(route, json=params.payload)
+    return str(made["id"])
 
 
 def _quick_break(error: BaseException, found: DeliveryError) -> bool:
@@ -104,33 +295,39 @@ def _target(client: discord.Client, place: Place) -> discord.PartialMessageable:
     return client.get_partial_messageable(int(place.thread or place.chat))
 
 
+def _ids(post: Post) -> tuple[int, int]:
+    """Return the channel and the message that a change is about."""
+    return int(post.place.thread or post.place.chat), int(post.message_id or 0)
+
+
+def _named(emoji: Mapping[str, Any]) -> str:
+    """Return an emoji of a payload as a call names it."""
+    return f"{emoji['name']}:{emoji['id']}" if emoji.get("id") else str(emoji.get("name"))
+
+
+def _bare(emoji: str) -> str:
+    """Return an emoji without the sign that asks for colour, which Discord keeps or drops."""
+    return emoji.replace("\ufe0f", "")
+
+
 def _reference(post: Post, channel: int) -> discord.MessageReference | None:
-    if post.private or post.part or not post.reply_to:
+    if post.part or not post.reply_to:
         return None
     return discord.MessageReference(
         message_id=int(post.reply_to), channel_id=channel, fail_if_not_exists=False
     )
 
 
-def _view(post: Post) -> discord.ui.View | None:
+def _under(post: Post) -> dict[str, Any]:
+    """Return the buttons of a post as the library wants them; nothing when it has none."""
     if not post.buttons:
-        return None
+        return {}
     view = discord.ui.View(timeout=None)
-    for button in post.buttons:
-        view.add_item(discord.ui.Button(label=button.label[:80], custom_id=button.data))
+    for number, button in enumerate(post.buttons[:_BUTTONS]):
+        code = button.data.split(":")[2:3]
+        style = discord.ButtonStyle.primary if number == 0 else discord.ButtonStyle.secondary
+        style = discord.ButtonStyle.danger if _DANGER.intersection(code) else style
+        label = button.label[:_LABEL]
+        view.add_item(discord.ui.Button(label=label, custom_id=button.data, style=style))
     view.stop()  # presses are read from the gateway by their data: nothing to keep in memory
-    return view
-
-
-async def _open_thread(client: discord.Client, post: Post) -> Receipt:
-    name = " ".join(post.text.split())[:_THREAD_NAME] or "case"
-    if post.message_id is not None:
-        await client.http.edit_channel(int(post.message_id), name=name)
-        return Receipt(message_id=post.message_id, thread=post.message_id)
-    made = await client.http.start_thread_without_message(
-        int(post.place.chat),
-        name=name,
-        auto_archive_duration=_WEEK,
-        type=discord.ChannelType.public_thread.value,
-    )
-    return Receipt(message_id=str(made["id"]), thread=str(made["id"]))
+    return {"view": view}

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import telegram
@@ -15,17 +16,20 @@ from telegram import BotCommand
 from telegram.request import HTTPXRequest
 
 from adapters.telegram.intake import arrival, unreadable
+from adapters.telegram.line import Line
+from adapters.telegram.media import Carrier
 from adapters.telegram.normalize import ALLOWED, Account
 from adapters.telegram.outcome import REJECTED, TokenRejected, hide
 from adapters.telegram.poll import SLACK, Backoff, Poll, Pulse
 from adapters.telegram.send import Sender
 from core.errors import DeliveryError, RetryAfter, SetupError, StoreError
-from core.message import Arrival, Place, Post, Receipt, TextLimit
+from core.message import Arrival, File, Media, Place, Post, Receipt, TextLimit
 from core.ports import Clock, Door, Health, Remember
 
 API_BASE = "https://api.telegram.org/bot"
 FILE_BASE = "https://api.telegram.org/file/bot"
 SECRET_HEADER = "x-telegram-bot-api-secret-token"  # noqa: S105 - a header's name
+_CHANGES = frozenset({"reply", "edit", "redraw", "delete", "mark", "react"})
 _WEBHOOK_CHECK = 60.0  # seconds between two looks at what Telegram knows of our webhook
 
 log = logging.getLogger(__name__)
@@ -52,7 +56,7 @@ class TelegramAdapter:
         clock: Clock,
         api_base: str = API_BASE,
         file_base: str = FILE_BASE,
-        desk_chat: str = "",
+        desk_chats: frozenset[str] = frozenset(),
         watch: frozenset[str] = frozenset(),
         mode: Literal["polling", "webhook"] = "polling",
         webhook_url: str = "",
@@ -67,7 +71,7 @@ class TelegramAdapter:
         hide(token)
         self.bot = token.partition(":")[0]
         self._door, self._clock, self._mode = door, clock, mode
-        self._desk_chat, self._watch = desk_chat, watch
+        self._desk_chats, self._watch = desk_chats, watch
         self._webhook_url, self._secret = webhook_url, webhook_secret
         self._commands, self._backoff = commands or {}, backoff
         self._account: Account | None = None  # known once Telegram has told our name
@@ -87,14 +91,17 @@ class TelegramAdapter:
         self._poll = Poll(self._poll_transport, f"{api_base}{token}", poll_timeout)
         window = 3 * (poll_timeout if mode == "polling" else _WEBHOOK_CHECK)
         self._pulse = Pulse(clock, window, on_alarm)
-        self._sender = Sender(self._bot, clock)
+        self._line = Line(clock)
+        self._sender = Sender(self._bot, self._line, clock)
+        self._carrier = Carrier(self._bot, self._line)
         self._loose: set[asyncio.Task[None]] = set()  # calls that nobody waits for
 
     async def run(self) -> None:
         """Serve until cancelled. Survives every fault of the platform; never returns early."""
         await asyncio.gather(self._transport.initialize(), self._poll_transport.initialize())
-        self._sender.open()
+        self._line.open()
         try:
+            await self._learn_moves()
             await self._learn_name()
             self._start(self._offer_commands())
             if self._mode == "webhook":
@@ -112,13 +119,13 @@ class TelegramAdapter:
         """
         await self._transport.initialize()
         try:
-            await self._sender.call(self._bot.get_me)
+            await self._line.call(self._bot.get_me)
         except TokenRejected as error:
             raise SetupError(f"{REJECTED}.") from error
 
     async def close(self) -> None:
         """End connections; `run` does it by itself, and may be called again afterwards."""
-        self._sender.close()
+        self._line.close()
         for task in tuple(self._loose):
             task.cancel()
         await asyncio.gather(*self._loose, return_exceptions=True)
@@ -129,12 +136,26 @@ class TelegramAdapter:
         return await self._sender.deliver(post, remember)
 
     def repeatable(self, post: Post) -> bool:
-        """Edits may be repeated, and a reply is an edit of its placeholder. Nothing else may."""
-        return post.kind in {"reply", "edit"} or post.message_id is not None
+        """Say what shows once however often it is done: changes of a message that is there.
+
+        A reply is one, an edit of its placeholder. A post with files that has ids is half sent.
+        """
+        if post.kind in _CHANGES:
+            return True
+        carried = post.kind != "picture" and (post.media or post.files)
+        return post.message_id is not None and not carried
+
+    async def fetch(self, media: Media) -> File:
+        """Download a file, up to 20 MB. Raises TooLarge, Refused (gone), RetryAfter, NotSent."""
+        return await self._carrier.fetch(media)
 
     async def typing(self, place: Place) -> None:
         """Show that somebody is thinking."""
         await self._sender.typing(place)
+
+    def previews(self, place: Place) -> bool:
+        """Say whether a reply shows while it is written: in private chats."""
+        return not place.chat.startswith("-")
 
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Show a reply while it is written, in private chats."""
@@ -160,7 +181,7 @@ class TelegramAdapter:
         except (ValueError, RecursionError) as error:
             came = unreadable(body, self._account, f"{type(error).__name__}: {error}"[:500])
         else:
-            came = arrival(update, self._account, now=self._clock())
+            came = self._read(update)
         try:
             await self._take_in([came], None)
         except StoreError as error:
@@ -171,18 +192,52 @@ class TelegramAdapter:
 
     async def _store(self, updates: list[Any], offset: int) -> None:
         """Commit a batch with the offset that may then confirm it."""
-        account = self._account
-        if account is None:  # run() learns the name before it polls
-            raise StoreError("the bot does not know its own name yet")
-        now = self._clock()
-        arrivals = [arrival(update, account, now=now) for update in updates]
+        arrivals = [self._read(update) for update in updates]
         await self._take_in(arrivals, (f"telegram/{self.bot}/offset", str(offset)))
+
+    def _read(self, update: Any) -> Arrival:  # noqa: ANN401 - raw JSON
+        """Return what an update is; what follows a move in one batch is read by the new id."""
+        if self._account is None:  # run() learns the name before it polls
+            raise StoreError("the bot does not know its own name yet")
+        came = arrival(update, self._account, now=self._clock())
+        if came.message is not None and came.message.kind == "moved":
+            self._follow(came.message.key.chat, came.message.data)
+        return came
 
     async def _take_in(self, arrivals: list[Arrival], cursor: tuple[str, str] | None) -> None:
         await self._door.take_in(arrivals, cursor=cursor)
-        for each in arrivals:
-            if each.message is not None and each.message.kind == "pressed":
-                self._start(self._sender.answer(each.message.event_id))
+        for message in (each.message for each in arrivals if each.message is not None):
+            if message.kind == "pressed":
+                self._start(self._sender.answer(message.event_id))
+            elif message.kind == "moved":
+                await self._door.take_in([], cursor=(self._moves + message.key.chat, message.data))
+
+    @property
+    def _moves(self) -> str:
+        """The name of the cursors that hold where a group went, without the group's old id."""
+        return f"telegram/{self.bot}/moved/"
+
+    def _follow(self, old: str, new: str) -> None:
+        """Let what the settings say of a group hold for the supergroup that it became."""
+        if old in self._desk_chats:
+            self._desk_chats = self._desk_chats | {new}
+        if old in self._watch:
+            self._watch = self._watch | {new}
+        if self._account is not None:
+            self._account = replace(self._account, desk_chats=self._desk_chats, watch=self._watch)
+
+    async def _learn_moves(self) -> None:
+        """Read where the groups of the settings went while an earlier process ran."""
+        for pause in self._backoff:
+            try:
+                moves = await self._door.cursors(self._moves)
+            except StoreError as error:
+                self._pulse.bad(str(error))
+                await asyncio.sleep(pause)
+            else:
+                for name, new in moves.items():
+                    self._follow(name.removeprefix(self._moves), new)
+                return
 
     async def _learn_name(self) -> None:
         """Ask until Telegram tells our own name: without it no mention can be recognized."""
@@ -190,7 +245,7 @@ class TelegramAdapter:
         self._account = Account(
             bot=self.bot,
             username=me.username or "",
-            desk_chat=self._desk_chat,
+            desk_chats=self._desk_chats,
             watch=self._watch,
         )
 
@@ -198,7 +253,7 @@ class TelegramAdapter:
         """Make a call until it succeeds, with growing pauses."""
         for pause in self._backoff:
             try:
-                return await self._sender.call(make)
+                return await self._line.call(make)
             except DeliveryError as error:
                 self._pulse.bad(str(error), rejected=isinstance(error, TokenRejected))
                 asked = error.seconds if isinstance(error, RetryAfter) else 0.0
@@ -237,10 +292,10 @@ class TelegramAdapter:
                 log.warning("the command menu could not be set: %s", error)
 
     async def _offer_menu(self, language: str, wanted: list[tuple[str, str]]) -> None:
-        now = await self._sender.call(lambda: self._bot.get_my_commands(language_code=language))
+        now = await self._line.call(lambda: self._bot.get_my_commands(language_code=language))
         if [(each.command, each.description) for each in now] != wanted:
             menu = [BotCommand(name, said) for name, said in wanted]
-            await self._sender.call(lambda: self._bot.set_my_commands(menu, language_code=language))
+            await self._line.call(lambda: self._bot.set_my_commands(menu, language_code=language))
 
     def _menus(self) -> dict[str, list[tuple[str, str]]]:
         """Return the menus by two-letter code; "" is for every other language."""

@@ -8,7 +8,7 @@ from typing import Any
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, MessageEntity
 from telegramify_markdown import RenderConfig, convert
 
-from core.message import Button
+from core.message import Button, Post
 
 MOST = 4096  # UTF-16 units of one message
 _PER_ROW = 3
@@ -28,23 +28,35 @@ def _quiet() -> RenderConfig:
 _CONFIG = _quiet()
 
 
-def formatted(text: str) -> tuple[str, list[MessageEntity]] | None:
+def shown(post: Post) -> tuple[str, list[MessageEntity] | None]:
+    """Return the text of a post as people will read it, with its formatting where it has any."""
+    text = sendable(post.text)
+    if (post.formatted or post.kind == "reply") and (
+        both := formatted(text, marked=post.formatted)
+    ):
+        return both
+    return text, None
+
+
+def formatted(text: str, *, marked: bool = False) -> tuple[str, list[MessageEntity]] | None:
     """Return text and entities, None when the text is to be sent as it stands.
+
+    `marked`: it is Markdown for certain, so what is escaped in it is to be read plain.
 
     Formatting may take marks away, never words: a converter drops what looks like HTML, and an
     answer about `<head>` would reach the person with a hole in it. Nor may it hide where a link
     leads, or name a person by their id, which rings their phone.
     """
-    shown, found = convert(text, config=_CONFIG)
-    if not found or not shown.strip() or units(shown) > MOST:
+    plain, found = convert(text, config=_CONFIG)
+    if not (found or marked) or not plain.strip() or units(plain) > MOST:
         return None
     facts: list[dict[str, Any]] = [entity.to_dict() for entity in found]
     if any(fact["type"] in _HIDING for fact in facts):
         return None
-    kept = [shown, *(str(fact.get(key, "")) for fact in facts for key in ("url", "language"))]
+    kept = [plain, *(str(fact.get(key, "")) for fact in facts for key in ("url", "language"))]
     if sum(map(_letters, kept)) < _letters(text):
         return None
-    return shown, [MessageEntity(**fact) for fact in facts]
+    return plain, [MessageEntity(**fact) for fact in facts]
 
 
 def keyboard(buttons: Sequence[Button]) -> InlineKeyboardMarkup | None:

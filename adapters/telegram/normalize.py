@@ -11,20 +11,19 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from core.message import Attachment, Author, ConversationKey, Message
+from adapters.telegram.attachments import attachments, number_of, text_of
+from adapters.telegram.markdown import GONE, marked
+from core.message import Author, ConversationKey, Message
 
 Update = Mapping[str, Any]
 ANONYMOUS = "Support"  # the name of an anonymous administrator of the desk
-ALLOWED = ("message", "edited_message", "callback_query", "my_chat_member")
+ALLOWED = ("message", "edited_message", "callback_query", "message_reaction", "my_chat_member")
 
 _COMMAND = re.compile(r"/(?P<name>\w{1,64})(?:@(?P<bot>\w+))?(?:\s+(?P<rest>.*))?", re.DOTALL)
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # no database takes NUL or half a character
-_FILES = ("animation", "document", "video", "video_note", "voice", "audio", "sticker")
-_KIND = {"document": "file", "video_note": "video", "animation": "video"}
-_FACTS = ("location", "venue", "contact", "poll", "dice", "story")  # nothing to download
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +32,7 @@ class Account:
 
     bot: str
     username: str
-    desk_chat: str = ""
+    desk_chats: frozenset[str] = frozenset()
     watch: frozenset[str] = frozenset()
 
 
@@ -51,6 +50,8 @@ def normalize(update: Update, account: Account, *, now: float) -> Message | None
         return _edited(update["edited_message"], account)
     if "callback_query" in update:
         return _pressed(update["callback_query"], account, now)
+    if "message_reaction" in update:
+        return _reacted(update, account)
     if "my_chat_member" in update:
         return _left_or_back(update, account)
     return None
@@ -67,25 +68,12 @@ def _clean(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
     return value
 
 
-def _number(value: Any) -> int:  # noqa: ANN401 - JSON of any shape
-    """Return an id or a time, or raise ValueError: anything else must not become a key."""
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
-        raise ValueError(f"not a 64-bit integer: {value!r:.60}")
-    return value
-
-
-def _text(value: Any) -> str:  # noqa: ANN401 - JSON of any shape
-    if not isinstance(value, str):
-        raise TypeError(f"not a text: {value!r:.60}")
-    return value
-
-
 def _author(user: Mapping[str, Any]) -> Author:
-    names = (_text(user.get(part, "")) for part in ("first_name", "last_name"))
+    names = (text_of(user.get(part, "")) for part in ("first_name", "last_name"))
     return Author(
-        id=str(_number(user["id"])),
+        id=str(number_of(user["id"])),
         name=" ".join(name for name in names if name),
-        language=_text(user.get("language_code", "")),
+        language=text_of(user.get("language_code", "")),
         is_bot=bool(user.get("is_bot")),
     )
 
@@ -96,8 +84,8 @@ def _key(chat: Mapping[str, Any], message: Update, author: Author, bot: str) -> 
     return ConversationKey(
         platform="telegram",
         bot=bot,
-        chat=str(_number(chat["id"])),
-        thread=str(_number(message["message_thread_id"])) if topic else "",
+        chat=str(number_of(chat["id"])),
+        thread=str(number_of(message["message_thread_id"])) if topic else "",
         user=author.id,
     )
 
@@ -109,50 +97,67 @@ def _writer(message: Update, account: Account) -> Author | None:
     group = message.get("sender_chat")
     if group is None:
         return None if message["from"].get("is_bot") else _author(message["from"])
-    own = group["id"] == message["chat"]["id"] and str(group["id"]) == account.desk_chat
-    return Author(id=str(_number(group["id"])), name=ANONYMOUS) if own else None
+    return _nobody_named(group, account) if group["id"] == message["chat"]["id"] else None
+
+
+def _nobody_named(group: Mapping[str, Any], account: Account) -> Author | None:
+    """Return who acts in a group's own name: in the desk's, one of the staff; elsewhere nobody."""
+    name = str(number_of(group["id"]))
+    return Author(id=name, name=ANONYMOUS, anonymous=True) if name in account.desk_chats else None
 
 
 def _said(message: Update, account: Account) -> Message | None:
     """Read a new message. Posts in the name of a chat, of bots and of Telegram are not for us."""
     if not isinstance(message, dict):
         raise TypeError("a message is an object")
+    if "migrate_to_chat_id" in message:
+        return _moved(message, account)
     author, chat = _writer(message, account), message.get("chat", {})
     if author is None:
         return None
     key = _key(chat, message, author, account.bot)
-    attachments = _attachments(message)
-    caption = "text" not in message
-    text = _text(message.get("caption", "") if caption else message["text"])
-    if not text and not attachments:
-        return None  # a service message: topic opened, message pinned, chat moved ...
-    entities = message.get("caption_entities" if caption else "entities", [])
     private = chat["type"] == "private"
+    files = attachments(message, private=private)
+    caption = "text" not in message
+    text = text_of(message.get("caption", "") if caption else message["text"])
+    if not text and not files:
+        return None  # a service message: topic opened, message pinned, came from a group ...
+    entities = message.get("caption_entities" if caption else "entities", [])
     command = _COMMAND.fullmatch(text)
     named = (command["bot"] or "").lower() if command else ""
     elsewhere = bool(named) and named != account.username.lower()
-    stripped, mentioned = _without_mention(text, entities, account)
+    named_us = _own_names(text, entities, account)
     answered = _answered(message)
-    to_us = answered is not None and str(answered.get("from", {}).get("id")) == account.bot
-    addressed = not elsewhere and (private or mentioned or to_us or command is not None)
-    addressed = addressed or key.chat == account.desk_chat
-    if not addressed and key.chat not in account.watch:
+    to = _writer_id(answered) if answered else ""
+    addressed = not elsewhere and (
+        private or bool(named_us) or to == account.bot or command is not None
+    )
+    addressed = addressed or key.chat in account.desk_chats
+    heard = addressed or key.chat in account.watch
+    to_another = answered is not None and _by_person(answered) and to != author.id
+    overheard = to_another and not heard and not elsewhere
+    if not heard and not overheard:
         return None
     ours = command if command and not elsewhere else None
     return Message(
         key=key,
-        message_id=str(_number(message["message_id"])),
+        message_id=str(number_of(message["message_id"])),
         author=author,
-        sent_at=float(_number(message["date"])),
+        sent_at=float(number_of(message["date"])),
         kind="command" if ours else "said",
-        text=text if ours else stripped,
-        attachments=attachments,
-        reply_to=str(_number(answered["message_id"])) if answered else None,
+        text=text if ours else _without(text, named_us),
+        formatted="" if ours else _formatted(text, entities, named_us),
+        attachments=files,
+        reply_to=str(number_of(answered["message_id"])) if answered else None,
+        reply_to_author=to,
+        album=text_of(message.get("media_group_id", "")),
+        forwarded_from=_teller(message.get("forward_origin", {})),
         addressed=addressed,
+        overheard=overheard,
         private=private,
         command=ours["name"].lower() if ours else "",
         argument=(ours["rest"] or "").strip() if ours else "",
-        order=_number(message["message_id"]),
+        order=number_of(message["message_id"]),
         scored="forward_origin" not in message and "forward_date" not in message,
     )
 
@@ -169,65 +174,92 @@ def _answered(message: Update) -> Mapping[str, Any] | None:
     return answered
 
 
-def _without_mention(
+def _writer_id(message: Update) -> str:
+    """Return the id of who wrote a message, in a chat's name that of the chat."""
+    writer = message.get("sender_chat") or message.get("from")
+    return str(number_of(writer["id"])) if writer else ""
+
+
+def _by_person(message: Update) -> bool:
+    """Say whether somebody wrote a message in their own name."""
+    return "sender_chat" not in message and not message.get("from", {}).get("is_bot", True)
+
+
+def _teller(origin: Mapping[str, Any]) -> str:
+    """Return the name of who said first what is passed on, empty where nothing was."""
+    user = origin.get("sender_user") or {}
+    chat = origin.get("sender_chat") or origin.get("chat") or {}
+    if user:
+        return _author(user).name
+    return text_of(origin.get("sender_user_name") or chat.get("title") or "")
+
+
+def _moved(message: Update, account: Account) -> Message:
+    """Read that a group became a supergroup, which has another id."""
+    mover = Author(id=_writer_id(message))
+    new = str(number_of(message["migrate_to_chat_id"]))
+    return Message(
+        key=_key(message["chat"], {}, mover, account.bot),
+        message_id=str(number_of(message["message_id"])),
+        author=mover,
+        sent_at=float(number_of(message["date"])),
+        kind="moved",
+        private=False,
+        data=new,
+        event_id=f"moved:{new}",
+        order=number_of(message["message_id"]),
+    )
+
+
+def _own_names(
     text: str, entities: list[Mapping[str, Any]], account: Account
-) -> tuple[str, bool]:
-    """Return the text without the bot's own name, and whether it was there."""
+) -> list[Mapping[str, Any]]:
+    """Return the spans of a text that name the bot, last one first."""
     units = text.encode("utf-16-le")
-    mentioned = False
-    for entity in sorted(entities, key=lambda each: -_number(each["offset"])):
-        start, end = 2 * entity["offset"], 2 * (entity["offset"] + _number(entity["length"]))
+    ours = []
+    for entity in sorted(entities, key=lambda each: -number_of(each["offset"])):
+        start, end = 2 * entity["offset"], 2 * (entity["offset"] + number_of(entity["length"]))
         said = units[start:end].decode("utf-16-le", "replace").lower()
         by_name = entity["type"] == "mention" and said == "@" + account.username.lower()
         by_id = entity["type"] == "text_mention" and str(entity["user"]["id"]) == account.bot
         if by_name or by_id:
-            mentioned = True
-            before = units[:start].decode("utf-16-le", "replace").rstrip(" ")
-            units = before.encode("utf-16-le") + units[end:]
-    return (units.decode("utf-16-le", "replace").strip() if mentioned else text), mentioned
+            ours.append(entity)
+    return ours
 
 
-def _attachments(message: Update) -> tuple[Attachment, ...]:
-    """Return what hangs on a message; of a photo's sizes the largest."""
-    if "photo" in message:
-        largest = message["photo"][-1]
-        return (_attachment("photo", largest),)
-    for kind in _FILES:  # an animation comes with a copy of itself as a document: first one wins
-        if kind in message:
-            return (_attachment(_KIND.get(kind, kind), message[kind]),)
-    return tuple(Attachment(kind=kind, file_id="") for kind in _FACTS if kind in message)[:1]
+def _without(text: str, spans: list[Mapping[str, Any]]) -> str:
+    """Return a text without these spans, of which the last comes first."""
+    units = text.encode("utf-16-le")
+    for span in spans:
+        before = units[: 2 * span["offset"]].decode("utf-16-le", "replace").rstrip(" ")
+        units = before.encode("utf-16-le") + units[2 * (span["offset"] + span["length"]) :]
+    return units.decode("utf-16-le", "replace").strip() if spans else text
 
 
-def _attachment(kind: str, file: Mapping[str, Any]) -> Attachment:
-    return Attachment(
-        kind=kind,
-        file_id=_text(file["file_id"]),
-        name=_text(file.get("file_name") or file.get("emoji") or ""),
-        size=_number(file.get("file_size", 0)),
-    )
+def _formatted(
+    text: str, entities: list[Mapping[str, Any]], left_out: list[Mapping[str, Any]]
+) -> str:
+    spans = [one for one in entities if one not in left_out]
+    return marked(text, [*spans, *(dict(one) | {"type": GONE} for one in left_out)])
 
 
 def _edited(message: Update, account: Account) -> Message | None:
-    """Read an edit. Its key holds the text, because two edits may share one second."""
+    """Read an edit. Its key holds what it says now, because two edits may share one second."""
     said = _said(message, account)
-    if said is None:
+    if said is None or said.kind == "moved":
         return None
-    at = _number(message["edit_date"])
-    digest = hashlib.sha256(said.text.encode()).hexdigest()[:16]
-    return Message(
-        key=said.key,
-        message_id=said.message_id,
-        author=said.author,
+    if not said.text and not any(one.file_id for one in said.attachments):
+        return None  # a live location that moves, a poll that is voted on
+    at = number_of(message["edit_date"])
+    now = "\0".join((said.text, *(one.file_id for one in said.attachments)))
+    digest = hashlib.sha256(now.encode()).hexdigest()[:16]
+    return replace(
+        said,
         sent_at=float(at),
         kind="edited",
-        text=said.text,
-        attachments=said.attachments,
-        reply_to=said.reply_to,
-        addressed=said.addressed,
-        private=said.private,
+        command="",
+        argument="",
         event_id=f"edit:{at}:{digest}",
-        order=said.order,
-        scored=said.scored,
     )
 
 
@@ -238,15 +270,52 @@ def _pressed(query: Update, account: Account, now: float) -> Message | None:
     author, chat = _author(query["from"]), message["chat"]
     return Message(
         key=_key(chat, message, author, account.bot),
-        message_id=str(_number(message["message_id"])),
+        message_id=str(number_of(message["message_id"])),
         author=author,
         sent_at=now,
         kind="pressed",
         private=chat["type"] == "private",
-        data=_text(query["data"]),
-        event_id=_text(query["id"]),
-        order=_number(message["message_id"]),
+        data=text_of(query["data"]),
+        event_id=text_of(query["id"]),
+        order=number_of(message["message_id"]),
     )
+
+
+def _reacted(update: Update, account: Account) -> Message | None:
+    """Read a reaction in a private chat or the desk. Telegram does not tell in which topic."""
+    change = update["message_reaction"]
+    chat = change["chat"]
+    private = chat["type"] == "private"
+    if not private and str(chat["id"]) not in account.desk_chats:
+        return None
+    user = change.get("user")
+    author = _author(user) if user else _nobody_named(change["actor_chat"], account)
+    emoji = _emoji(change)
+    if author is None or author.is_bot or emoji is None:
+        return None
+    at = number_of(change["date"])
+    return Message(
+        key=_key(chat, {}, author, account.bot),
+        message_id=str(number_of(change["message_id"])),
+        author=author,
+        sent_at=float(at),
+        kind="reacted",
+        private=private,
+        data=emoji,
+        event_id=f"reaction:{at}:{number_of(update['update_id'])}",
+        order=number_of(change["message_id"]),
+    )
+
+
+def _emoji(change: Mapping[str, Any]) -> str | None:
+    """Return the emoji that was added, empty when it was taken back; None: never was an emoji."""
+    old, new = (
+        [text_of(one["emoji"]) for one in change[side] if one["type"] == "emoji"]
+        for side in ("old_reaction", "new_reaction")
+    )
+    if not old and not new:
+        return None
+    return ([one for one in new if one not in old] or new or [""])[-1]
 
 
 def _left_or_back(update: Update, account: Account) -> Message | None:
@@ -254,8 +323,8 @@ def _left_or_back(update: Update, account: Account) -> Message | None:
     change = update["my_chat_member"]
     if change["chat"]["type"] != "private":
         return None
-    status = _text(change["new_chat_member"]["status"])
-    author, at = _author(change["from"]), _number(change["date"])
+    status = text_of(change["new_chat_member"]["status"])
+    author, at = _author(change["from"]), number_of(change["date"])
     return Message(
         key=_key(change["chat"], {}, author, account.bot),
         message_id="",

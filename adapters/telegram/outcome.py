@@ -29,19 +29,15 @@ from core.errors import (
     OutcomeUnknown,
     Refused,
     RetryAfter,
+    ThreadGone,
+    ThreadShut,
+    TooLarge,
+    Unchangeable,
     Unreachable,
 )
 
 REJECTED = "Telegram refuses the token: check telegram.token, or make a new one with @BotFather"
 _NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
-_NO_THREAD = (
-    "message thread not found",
-    "topic_closed",
-    "topic_deleted",
-    "topic_id_invalid",
-    "not a forum",
-    "create a topic",
-)
 _FLOOD_WITHOUT_TIME = 5.0  # seconds to wait when Telegram says "too many" but not how long
 
 
@@ -49,8 +45,12 @@ class NotModified(Refused):
     """The message already reads so: an edit that is done."""
 
 
-class Gone(Refused):
-    """The message to edit no longer exists."""
+class Gone(Unchangeable):
+    """The message to edit or delete no longer exists."""
+
+
+class NoText(Refused):
+    """The message to edit is a file: what it has is a caption."""
 
 
 class Unformatted(Refused):
@@ -78,6 +78,8 @@ def outcome(error: TelegramError) -> DeliveryError:
         ours = NotSent(said)
     elif error.message.startswith("Too Many Requests"):
         ours = RetryAfter(_FLOOD_WITHOUT_TIME)
+    elif error.message.startswith("Request Entity Too Large"):
+        ours = TooLarge(said)
     elif type(error.__cause__).__name__ in _NEVER_LEFT:
         ours = NotSent("Telegram could not be reached")
     return ours
@@ -88,18 +90,26 @@ def _name(error: BaseException) -> str:
     return _name(error.__cause__) if error.__cause__ else type(error).__name__
 
 
+_REFUSALS: tuple[tuple[type[Refused], tuple[str, ...]], ...] = (  # the first that fits
+    (NotModified, ("message is not modified", "topic_not_modified")),
+    (Gone, ("message to edit not found", "message to delete not found", "message_id_invalid")),
+    (NoText, ("there is no text in the message",)),
+    (Unchangeable, ("message can't be edited", "message can't be deleted", "there is no caption")),
+    (ThreadGone, ("message thread not found", "topic_deleted", "topic_id_invalid")),
+    (ThreadShut, ("topic_closed",)),
+    (NoThread, ("not a forum", "create a topic", "edit the topic", "manage topics")),
+    (TooLarge, ("file is too big", "request entity too large")),
+    (Unformatted, ("entit",)),  # "can't parse entities", ENTITY_BOUNDS_INVALID, ...
+)
+
+
 def _refusal(said: str) -> Refused:
-    """Sort a 400 by Telegram's own words."""
-    lower, text = said.lower(), f"Telegram: {said}"
-    if "message is not modified" in lower:
-        return NotModified(text)
-    if "message to edit not found" in lower or "message_id_invalid" in lower:
-        return Gone(text)
-    if any(words in lower for words in _NO_THREAD):
-        return NoThread(text)
-    if "entit" in lower:  # "can't parse entities", ENTITY_BOUNDS_INVALID, ...
-        return Unformatted(text)
-    return Refused(text)
+    """Sort a refusal by Telegram's own words."""
+    lower = said.lower()
+    for kind, words in _REFUSALS:
+        if any(each in lower for each in words):
+            return kind(f"Telegram: {said}")
+    return Refused(f"Telegram: {said}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from core.ports import Clock
 
 PRIVATE = 1.0  # seconds per post in a private chat
-GROUP = 3.0  # seconds per post in a group: 20 a minute
+GROUP = 3.6  # seconds per post in a group: with a burst, 20 in any minute
 OVERALL = 1 / 25
 BURST = 3  # posts that a quiet chat may send at once
 OVERALL_BURST = 25
@@ -32,11 +32,15 @@ class Pacer:
         free = self._idle_at.get(chat, 0.0) - (BURST - 1) * self._step(chat)
         return max(0.0, free - now, self._held_until.get(chat, 0.0) - now)
 
-    def take(self, chat: str) -> float:
-        """Take the next slot of `chat` and return the seconds to wait for it."""
+    def held(self, chat: str) -> float:
+        """Return the seconds that Telegram still asks `chat` to wait, whatever its slots say."""
+        return max(0.0, self._held_until.get(chat, 0.0) - self._clock())
+
+    def take(self, chat: str, slots: int = 1) -> float:
+        """Take the next slots of `chat` and return the seconds to wait for the first."""
         wait = self.wait(chat)
         at = self._clock() + wait
-        self._idle_at[chat] = max(self._idle_at.get(chat, 0.0), at) + self._step(chat)
+        self._idle_at[chat] = max(self._idle_at.get(chat, 0.0), at) + slots * self._step(chat)
         if len(self._idle_at) > _REMEMBERED:
             self._forget_idle()
         return wait

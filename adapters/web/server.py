@@ -18,15 +18,23 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message as Sent, Receive, Scope, Send
 
 from adapters.web.api import Api, Ready
 from adapters.web.arrival import BOT, PLATFORM
+from adapters.web.desk import DeskPages
 from adapters.web.guard import Guard, Pace
+from adapters.web.login import Login
+from adapters.web.pictures import Pictures
 from adapters.web.room import Room
+from adapters.web.session import LoggedOut, Sessions, logged_out
+from adapters.web.settings import SettingsPage
 from adapters.web.stream import json_answer
-from core.errors import EngineBusy, EngineError, SetupError, StoreError
-from core.message import Place, Post, Receipt, TextLimit
+from adapters.web.view import HERE
+from core.errors import EngineBusy, EngineError, Refused, SetupError, StoreError
+from core.message import File, Media, Place, Post, Receipt, TextLimit
 from core.ports import Clock, Desk, Health, Remember
 
 _CODES = {
@@ -130,11 +138,22 @@ class WebAdapter:
             closing=self._closing,
         )
         self._room = Room(desk, clock=clock, ready=ready, closing=self._closing)
+        sessions = Sessions(desk)
+        pages = DeskPages(desk, sessions=sessions, clock=clock, closing=self._closing)
         self._app = Starlette(
-            routes=[*api.routes(), *self._room.routes()],
+            routes=[
+                *api.routes(),
+                *self._room.routes(),
+                *pages.routes(),
+                *Login(desk, sessions=sessions).routes(),
+                *SettingsPage(desk, sessions=sessions).routes(),
+                *Pictures(desk, sessions=sessions, clock=clock).routes(),
+                Mount("/static", StaticFiles(directory=HERE / "static")),
+            ],
             middleware=[Middleware(_Shell, guard=guard)],
             exception_handlers={
                 HTTPException: _refused,
+                LoggedOut: logged_out,
                 StoreError: _not_now,
                 EngineError: _not_now,
                 Exception: _broken,
@@ -229,6 +248,14 @@ class WebAdapter:
 
     async def typing(self, place: Place) -> None:
         """Do nothing: the page shows it by itself."""
+
+    async def fetch(self, media: Media) -> File:
+        """Refuse: nobody sends files here."""
+        raise Refused(f"There is no file {media.name!r} here.")
+
+    def previews(self, place: Place) -> bool:  # noqa: ARG002
+        """Every piece reaches the page as it is written."""
+        return True
 
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Do nothing: tokens reach the page by the board."""

@@ -55,6 +55,24 @@ async def read_body(request: Request, limit: int) -> bytes:
     )
 
 
+async def merged(*sources: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    """Pass on the events of all `sources` as they come; end when the first of them ends."""
+    steps = {asyncio.ensure_future(anext(source, None)): source for source in sources}
+    try:
+        while True:
+            done, _ = await asyncio.wait(steps, return_when=asyncio.FIRST_COMPLETED)
+            for step in done:
+                source, event = steps.pop(step), step.result()
+                if event is None:
+                    return
+                yield event
+                steps[asyncio.ensure_future(anext(source, None))] = source
+    finally:
+        for step in steps:
+            step.cancel()
+        await asyncio.gather(*steps, return_exceptions=True)
+
+
 async def heartbeat(
     events: AsyncIterator[Event], closing: asyncio.Event, every: float = 15.0
 ) -> AsyncIterator[Event | None]:

@@ -21,8 +21,19 @@ from bot.app import App
 from bot.settings import Answers, Database, Limits, Model, Settings
 from core.engine.ports import ReplyRequest
 from core.engine.scripted import ScriptedEngine
-from core.errors import DeliveryError, StoreError
-from core.message import Arrival, Author, ConversationKey, Message, Place, Post, Receipt, TextLimit
+from core.errors import DeliveryError, Refused, StoreError
+from core.message import (
+    Arrival,
+    Author,
+    ConversationKey,
+    File,
+    Media,
+    Message,
+    Place,
+    Post,
+    Receipt,
+    TextLimit,
+)
 from core.ports import Health, Remember
 
 PLATFORM, BOT = "bench", "heed"
@@ -65,6 +76,14 @@ class Till:
 
     async def typing(self, place: Place) -> None:
         """Nobody looks."""
+
+    async def fetch(self, media: Media) -> File:
+        """Refuse: nobody sends files here."""
+        raise Refused(f"There is no file {media.name!r} here.")
+
+    def previews(self, place: Place) -> bool:  # noqa: ARG002
+        """Nothing unfinished is shown."""
+        return False
 
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Nobody looks."""

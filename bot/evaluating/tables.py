@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-Report = Mapping[str, Any]
+from bot.evaluating import verdict_tables as of_verdicts
+from bot.evaluating.table import NONE, Report, Table, decimal, figure, percent
 
-_NONE = "–"
 _ENOUGH = 10  # yes and no rows of a language, each, to be shown by itself
 HEADS = {
     "strong": "Strong",
@@ -21,52 +18,10 @@ HEADS = {
 _RANKED = ("", "yes", "average precision", "AUROC", "recall at 1 %", "recall at 5 %")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """A caption, a head and rows of words; the first cell of a row names it.
-
-    A detail is for the report alone: a terminal has no fold to put it behind.
-    """
-
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    detail: bool = False
-
-    def lines(self) -> list[str]:
-        """Return the table as aligned text."""
-        cells = [self.head, *self.rows]
-        widths = [max(_width(row[i]) for row in cells) for i in range(len(self.head))]
-        told = [f"{self.caption}" + (f" ({self.note})" if self.note else "")]
-        for row in cells:
-            first = row[0] + " " * (widths[0] - _width(row[0]))
-            rest = (" " * (w - _width(c)) + c for c, w in zip(row[1:], widths[1:], strict=True))
-            told.append("  ".join(("", first, *rest)).rstrip())
-        return told
-
-
-def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Return a fraction as percent, without the sign."""
-    return _NONE if value is None else f"{100 * value:.{digits}f}"
-
-
-def figure(found: Mapping[str, Any]) -> str:
-    """Return a figure with its interval, in percent."""
-    if found["value"] is None or found["low"] is None:
-        return percent(found["value"])
-    return f"{percent(found['value'])} [{percent(found['low'])}–{percent(found['high'])}]"
-
-
 def tables(report: Report) -> list[Table]:
     """Return the tables of a report, the most telling first."""
     if report["kind"] == "verdicts":
-        return _verdicts(report)
+        return of_verdicts.tables(report)
     models = report["models"]
     found = [_summary(models), *_against(models)]
     for kind, caption in (("lang", "By language"), ("source", "By source")):
@@ -87,7 +42,7 @@ def _summary(models: Sequence[Report]) -> Table:
     for model in models:
         group = _group(model, "all", "all")
         keys = ("accuracy", "f1", "f1_two", "ece")
-        figures = [_NONE if group is None else figure(group[key]) for key in keys]
+        figures = [NONE if group is None else figure(group[key]) for key in keys]
         times = [f"{model['ms'][key]:.2f}" for key in ("cpu", "alone", "wall")]
         failed = [str(model["failed"])] if losing else []
         rows.append((model["model"], str(model["rows"]), *figures, *times, *failed))
@@ -118,7 +73,7 @@ def _against(models: Sequence[Report]) -> list[Table]:
 def _signed(found: Mapping[str, float | None]) -> str:
     value, low, high = (found[key] for key in ("value", "low", "high"))
     if value is None or low is None or high is None:
-        return _NONE
+        return NONE
     return f"{100 * value:+.1f} [{100 * low:+.1f} to {100 * high:+.1f}]"
 
 
@@ -142,12 +97,12 @@ def _by_group(models: Sequence[Report], kind: str, caption: str) -> list[Table]:
 
 def _with_intervals(group: Report | None) -> list[str]:
     keys = ("f1", "f1_two")
-    return [_NONE if group is None else figure(group[key]) for key in keys]
+    return [NONE if group is None else figure(group[key]) for key in keys]
 
 
 def _in_short(group: Report | None) -> list[str]:
     if group is None:
-        return [_NONE]
+        return [NONE]
     return [" / ".join(percent(group[key]["value"]) for key in ("f1", "f1_two", "accuracy"))]
 
 
@@ -210,8 +165,8 @@ def _reach(models: Sequence[Report]) -> list[Table]:
         (
             f"{model['model']}, {HEADS[head].lower()}",
             percent(told["best_f1"]["value"]),
-            *(_decimal(told["best_f1"]["threshold"]), percent(whole["recall_at_precision_80%"])),
-            *(_decimal(told["thresholds"][share]) for share in ("1%", "5%")),
+            *(decimal(told["best_f1"]["threshold"]), percent(whole["recall_at_precision_80%"])),
+            *(decimal(told["thresholds"][share]) for share in ("1%", "5%")),
         )
         for model in models
         for head, told in model["heads"].items()
@@ -272,7 +227,7 @@ def _rules(models: Sequence[Report]) -> list[Table]:
 
 def _intensity(models: Sequence[Report]) -> list[Table]:
     rows = [
-        (m["model"], str(told["rows"]), _decimal(told["correlation"]), _decimal(told["mean_gap"]))
+        (m["model"], str(told["rows"]), decimal(told["correlation"]), decimal(told["mean_gap"]))
         for m in models
         if (told := m["intensity"])
     ]
@@ -281,10 +236,6 @@ def _intensity(models: Sequence[Report]) -> list[Table]:
     head = ("", "rows", "correlation", "mean gap")
     caption = "Intensity against graded rows (-1 to 1)"
     return [Table(caption=caption, head=head, rows=tuple(rows))]
-
-
-def _decimal(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.2f}"
 
 
 def _confusion(model: Report) -> list[Table]:
@@ -317,41 +268,10 @@ def _bins(model: Report) -> list[Table]:
     ]
 
 
-# -- verdicts ------------------------------------------------------------------------------------
-
-
-def _verdicts(report: Report) -> list[Table]:
-    cases = [("all", report["precision"]), *((r["rule"], r) for r in report["rules"])]
-    steps = [
-        (
-            f"{step['threshold']:.2f}",
-            f"{step['alerts_a_day']:.2f}",
-            figure(step),
-            f"{step['needed']} of {step['judged']}",
-        )
-        for step in report["steps"]
-    ]
-    return [
-        Table(
-            caption="Cases that were needed, by the rule that opened them",
-            head=("rule", "precision", "needed"),
-            rows=tuple((n, figure(s), f"{s['needed']} of {s['judged']}") for n, s in cases),
-            note="percent, 95 % interval",
-        ),
-        Table(
-            caption="Spike alerts at each threshold of strong",
-            head=("threshold", "a day", "precision", "needed"),
-            rows=tuple(steps),
-            note=f"in force {report['in_force']:.2f}; below it nothing was judged; other rules "
-            f"open {report['others_a_day']:.2f} a day",
-        ),
-    ]
-
-
 def sentences(report: Report) -> list[str]:
     """Return what a report comes to, in words."""
     if report["kind"] == "verdicts":
-        return _verdict_sentences(report)
+        return of_verdicts.sentences(report)
     said = [f"{report['rows']} rows of {report['file']}, task {report['task']}."]
     if report["found"] > report["rows"] + report["unlabelled"]:
         said[0] = (
@@ -361,25 +281,4 @@ def sentences(report: Report) -> list[str]:
     if report["unlabelled"]:
         said.append(f"{report['unlabelled']} rows have no label and are left out.")
     said += [f"{m['model']}: {m['why']}." for m in report["models"]]
-    return said
-
-
-def _verdict_sentences(report: Report) -> list[str]:
-    judged = report["precision"]["judged"]
-    size = f"{report['messages']} messages in {report['days']:.1f} days"
-    said = [f"{size}, {report['cases']} cases, {judged} of them judged."]
-    if not judged:
-        said.append("No case was judged yet: close them with Resolve or Not needed.")
-    budget = report.get("budget")
-    if budget and budget["threshold"] is None:
-        said.append(
-            f"No threshold of strong keeps within {budget['alerts_a_day']:g} alerts a day: the "
-            "other ways to an alert open more."
-        )
-    elif budget:
-        said.append(
-            f"For at most {budget['alerts_a_day']:g} alerts a day the threshold of strong is "
-            f"{budget['threshold']:.2f}: it gives {budget['gives']:.2f} a day on these messages. "
-            f"Set escalation.strong = {budget['threshold']:.2f}."
-        )
     return said

@@ -60,11 +60,12 @@ _PRAGMAS = (
 )
 
 
-def open_engine(url: str, *, write: bool) -> Engine:
+def open_engine(url: str, *, write: bool, linked: bool = True) -> Engine:
     """Open a SQLAlchemy engine with Heed's rules. A writer begins every transaction IMMEDIATE.
 
     A deferred transaction that reads and then writes after somebody else's commit fails at once,
     whatever the timeout; an immediate one waits for its turn. Readers must not take that lock.
+    Not `linked`: a table may be made anew without its children being deleted with it (migrations).
     """
     # Parameters are what people wrote: an error that is logged must not repeat them.
     engine = create_engine(url, hide_parameters=True, **_pool(url, write=write))
@@ -75,6 +76,8 @@ def open_engine(url: str, *, write: bool) -> Engine:
             connection.isolation_level = None  # we say BEGIN ourselves, on every Python
             for pragma in (*_PRAGMAS, "query_only=OFF" if write else "query_only=ON"):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
+            if not linked:
+                connection.execute("PRAGMA foreign_keys=OFF").fetchall()
 
         @event.listens_for(engine, "begin")
         def _on_begin(connection: sqlalchemy.Connection) -> None:
@@ -321,9 +324,9 @@ def create_tables(url: str) -> None:
 
 
 @contextmanager
-def transaction(url: str, *, write: bool) -> Iterator[sqlalchemy.Connection]:
+def transaction(url: str, *, write: bool, linked: bool = True) -> Iterator[sqlalchemy.Connection]:
     """Open one transaction on a file that may be no database of ours. Raises SetupError."""
-    engine = open_engine(url, write=write)
+    engine = open_engine(url, write=write, linked=linked)
     try:
         with engine.begin() as core:
             yield core

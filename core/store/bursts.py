@@ -10,9 +10,9 @@ from sqlalchemy import BindParameter, bindparam, func, literal_column, select, u
 
 from core.message import ConversationKey, Message, Owner, Said
 from core.store.connection import Connection, Ready
-from core.store.desk import IS_UNRESOLVED
+from core.store.record import IS_UNRESOLVED
 from core.store.rows import key_of, message_from_row
-from core.tables import case, conversation, history, inbox
+from core.tables import case, colleague, conversation, history, inbox
 
 TRIES = 5  # after so many a message is set aside and its conversation goes on
 ALONE = 3  # and after so many it is tried alone, so that it takes no neighbour with it
@@ -33,6 +33,8 @@ _PERSON = Ready(
         conversation,
         case.c.id.label("case_id"),
         case.c.state.label("case_state"),
+        case.c.rule.label("case_rule"),
+        case.c.holder.label("case_holder"),
         select(func.max(_resolved.c.id))
         .where(
             _resolved.c.conversation_id == conversation.c.id,
@@ -46,11 +48,19 @@ _PERSON = Ready(
     )
     .where(conversation.c.id == OF)
 )
+_COLLEAGUE = Ready(
+    select(colleague.c.id).where(
+        colleague.c.platform == bindparam("platform"),
+        colleague.c.bot == bindparam("bot"),
+        colleague.c.user == bindparam("user"),
+    )
+)
 _LINES = Ready(
     select(history.c.role, history.c.text, history.c.at, history.c.name)
     .where(
         history.c.conversation_id == OF,
         history.c.role != "note",
+        history.c.role != "held",  # of staff's, and not said to anybody yet
         history.c.at >= bindparam("since"),
         history.c.deleted.is_(False),
     )
@@ -88,6 +98,13 @@ class Start:
     case_state: str
     resolved_case: int | None  # one that may still be reopened
     resolved_at: float
+    case_rule: str = ""  # of the unresolved case
+    holder: str = ""
+    blocked_until: float = 0.0
+    staff: bool = False  # who writes works at the desk: never scored, never a case
+    wakes: bool = False  # the case is snoozed, and somebody writes
+    unreachable: bool = False  # until now they could not be written to
+    place_in_line: int = 0  # of a queued case: how many wait as long or longer
 
     @property
     def standing(self) -> tuple[Owner, int]:
@@ -114,6 +131,15 @@ def begin(connection: Connection, conversation_id: int, now: float) -> Start | N
     for row in burst:
         connection.execute(ROW, {"it": row.id, "tries": row.tries + 1, "touched_at": now})
     return _start(connection, conversation_id, burst, now)
+
+
+def untried(connection: Connection, ids: Sequence[int]) -> None:
+    """Take a try back: nothing failed, the turn was only overtaken. Kept on disk, as the tries."""
+    connection.execute(
+        update(inbox)
+        .where(inbox.c.id.in_(ids), WAITING, inbox.c.tries > 0)
+        .values(tries=inbox.c.tries - 1)
+    )
 
 
 def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], now: float) -> Start:
@@ -143,6 +169,30 @@ def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], n
         case_state=person.case_state or "",
         resolved_case=resolved,
         resolved_at=resolved_at,
+        case_rule=person.case_rule or "",
+        holder=person.case_holder or "",
+        blocked_until=person.blocked_until or 0.0,
+        wakes=person.case_state == "snoozed",
+        unreachable=bool(person.unreachable),
+        place_in_line=_place_in_line(connection, person),
+        staff=_is_staff(connection, person),
+    )
+
+
+def _is_staff(connection: Connection, person: Any) -> bool:  # noqa: ANN401
+    who = {"platform": person.platform, "bot": person.bot, "user": person.user}
+    return connection.execute(_COLLEAGUE, who).first() is not None
+
+
+def _place_in_line(connection: Connection, person: Any) -> int:  # noqa: ANN401
+    """Count who waits as long as this person, or longer; 0 where nobody waits here."""
+    if person.case_state != "queued":
+        return 0
+    mine = select(case.c.opened_at).where(case.c.id == person.case_id).scalar_subquery()
+    return int(
+        connection.execute(
+            select(func.count()).where(case.c.state == "queued", case.c.opened_at <= mine)
+        ).scalar_one()
     )
 
 

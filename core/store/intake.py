@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from core.message import Arrival, ConversationKey, Message
 from core.store.connection import Connection, Ready
 from core.store.rows import fields, insert_once, message_to_row
-from core.tables import conversation, cursor, inbox, poison
+from core.tables import colleague, conversation, cursor, inbox, person, poison
 
 _LARGEST = 2**63 - 1  # what a column can hold
 _TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # set text the other way
@@ -65,6 +65,8 @@ def _take_one(connection: Connection, arrival: Arrival, urgent: str, now: float)
             )
         return Taken(inbox_id=None, conversation_id=None)
     key = message.key
+    if message.overheard and not _takes_over(connection, message):
+        return Taken(inbox_id=None, conversation_id=None)
     found = _find(connection, key)
     owner = _make(connection, message, now) if found is None else int(found.id)
     row = insert_once(
@@ -91,6 +93,19 @@ def _take_one(connection: Connection, arrival: Arrival, urgent: str, now: float)
     return Taken(inbox_id=row, conversation_id=owner, urgent=urgent)
 
 
+def _takes_over(connection: Connection, message: Message) -> bool:
+    """Say whether a member of staff answers somebody of ours in the chat itself."""
+    key = message.key
+    staff = select(colleague.c.id).where(
+        colleague.c.platform == key.platform,
+        colleague.c.bot == key.bot,
+        colleague.c.user == key.user,
+    )
+    if not message.reply_to_author or connection.execute(staff).first() is None:
+        return False
+    return _find(connection, replace(key, user=message.reply_to_author)) is not None
+
+
 def _welcome(connection: Connection, conversation_id: int) -> None:
     """Somebody forgotten writes anew before their emptied row has gone: it stays, as a new one."""
     connection.execute(
@@ -101,6 +116,13 @@ def _welcome(connection: Connection, conversation_id: int) -> None:
 def _make(connection: Connection, message: Message, now: float) -> int:
     """Make the conversation of a message that is the first of it."""
     key, author = message.key, message.author
+    blocked = connection.execute(
+        select(person.c.blocked_until).where(
+            person.c.platform == key.platform,
+            person.c.bot == key.bot,
+            person.c.user == key.user,
+        )
+    ).scalar()
     made = insert_once(
         connection,
         conversation,
@@ -113,6 +135,7 @@ def _make(connection: Connection, message: Message, now: float) -> int:
             "name": author.name,
             "lang": author.language,
             "private": message.private,
+            "blocked_until": blocked,
             "opened_at": now,
             "touched_at": now,
         },

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, func, not_, null, select, update
+from sqlalchemy import Text, and_, cast, delete, func, literal, not_, null, select, update
 
 from core.store.connection import Connection
-from core.store.outbox import ERASED, Lane, Outgoing, enqueue
+from core.store.outbox import Lane, Outgoing, enqueue
+from core.store.receipts import ERASED
 from core.store.rows import insert_id
 from core.tables import (
     audit,
@@ -26,13 +27,18 @@ from core.tables import (
     inbox,
     outbox,
     pair,
+    person,
     poison,
     staff_thread,
+    timer,
+    watcher,
 )
 
 DAY = 86400.0
+SPOKEN = ("user", "bot", "staff")  # lines of the history that somebody said to somebody
 WORDS_AT_ONCE = 5000  # decisions cleaned in one transaction; the rest waits for the next look
-SHOWN = ("card", "relay", "context", "ping")  # kinds of staff posts that may hold a person's words
+SHOWN = ("card", "relay", "context", "ping", "redraw")  # staff posts that may hold a person's words
+FILES = ("picture", "transcript")  # and those that are deleted, not written over
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +69,7 @@ def count(connection: Connection, conversation_id: int) -> Count:
             ).scalar_one()
         )
 
-    return Count(messages=rows(history, history.c.role != "note"), cases=rows(case))
+    return Count(messages=rows(history, history.c.role.in_(SPOKEN)), cases=rows(case))
 
 
 def forget(
@@ -89,8 +95,8 @@ def forget(
         posts.append(Outgoing(kind="notice", text=words, cause_kind="case_event", cause_id=cause))
     posts += [
         Outgoing(
-            kind="edit",
-            text=copy,
+            kind="delete" if row.filed else "edit",
+            text="" if row.filed else copy,
             message_id=row.message_id,
             staff_thread_id=row.staff_thread_id,
             cause_kind="case_event",
@@ -105,18 +111,44 @@ def forget(
 
 
 def _shown(connection: Connection, conversation_id: int, copy: str) -> Sequence[Any]:
-    """Return (staff thread, message id) of every staff post that may still hold their words."""
+    """Return thread, message id and whether it is a file, of every staff post with their words."""
     erased = (outbox.c.text == copy) & (outbox.c.state == "sent")
+    filed = outbox.c.kind.in_(FILES) | (cast(outbox.c.media, Text).like("[{%"))
+    posts = select(
+        outbox.c.staff_thread_id, outbox.c.message_id, func.max(filed).label("filed")
+    ).where(
+        outbox.c.conversation_id == conversation_id,
+        outbox.c.staff_thread_id.is_not(None),
+        # Edits: what an earlier erasing has not done yet.
+        outbox.c.kind.in_((*SHOWN, *FILES, "edit")),
+        outbox.c.message_id != "",
+        not_(erased),
+    )
+    found = connection.execute(posts.group_by(outbox.c.staff_thread_id, outbox.c.message_id)).all()
+    known = {(row.staff_thread_id, row.message_id) for row in found}
+    return [*found, *(row for row in _paired(connection, conversation_id) if row[:2] not in known)]
+
+
+def _paired(connection: Connection, conversation_id: int) -> Sequence[Any]:
+    """Return the posts that only pairs know: further messages of an album, files, captions."""
     return connection.execute(
-        select(outbox.c.staff_thread_id, outbox.c.message_id)
-        .where(
-            outbox.c.conversation_id == conversation_id,
-            outbox.c.staff_thread_id.is_not(None),
-            outbox.c.kind.in_((*SHOWN, "edit")),  # edits: what an earlier erasing has not done yet
-            outbox.c.message_id != "",
-            not_(erased),
+        select(
+            staff_thread.c.id.label("staff_thread_id"),
+            pair.c.message_id,
+            literal(value=True).label("filed"),
         )
-        .distinct()
+        .join(case, case.c.id == pair.c.case_id)
+        .join(
+            staff_thread,
+            (staff_thread.c.case_id == case.c.id)
+            & (staff_thread.c.platform == pair.c.platform)
+            & (staff_thread.c.chat == pair.c.chat),
+        )
+        .where(
+            case.c.conversation_id == conversation_id,
+            pair.c.side == "staff",
+            pair.c.original.is_(False),
+        )
     ).all()
 
 
@@ -125,7 +157,7 @@ def _erase_posts(connection: Connection, conversation_id: int, copy: str, now: f
     leaving = (
         (outbox.c.state == "sending")
         & outbox.c.staff_thread_id.is_not(None)
-        & outbox.c.kind.in_((*SHOWN, "edit"))
+        & outbox.c.kind.in_((*SHOWN, *FILES, "edit"))
     )
     theirs = outbox.c.conversation_id == conversation_id
     connection.execute(
@@ -136,6 +168,7 @@ def _erase_posts(connection: Connection, conversation_id: int, copy: str, now: f
 
 def _erase_words(connection: Connection, conversation_id: int) -> None:
     cases = select(case.c.id).where(case.c.conversation_id == conversation_id).scalar_subquery()
+    _erase_staffs(connection, cases)
     connection.execute(delete(pair).where(pair.c.case_id.in_(cases)))
     for table in (history, decision):
         connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
@@ -149,13 +182,48 @@ def _erase_words(connection: Connection, conversation_id: int) -> None:
     _unpoison(connection, conversation_id)
 
 
+def _erase_staffs(connection: Connection, cases: Any) -> None:  # noqa: ANN401 - a subquery
+    """Empty what staff wrote to a person, or about them, as it came in from the desk's chats."""
+    place = ("platform", "bot", "chat")
+    answers = (
+        select(inbox.c.id)
+        .join(pair, and_(*(pair.c[name] == inbox.c[name] for name in (*place, "message_id"))))
+        .where(pair.c.case_id.in_(cases), pair.c.original.is_(True))
+    )
+    same = and_(*(staff_thread.c[name] == conversation.c[name] for name in (*place, "thread")))
+    in_threads = (
+        select(inbox.c.id)
+        .join(conversation, conversation.c.id == inbox.c.conversation_id)
+        .join(staff_thread, same)
+        .where(staff_thread.c.case_id.in_(cases), staff_thread.c.thread != "")
+    )
+    for rows in (answers, in_threads):
+        connection.execute(
+            update(inbox)
+            .where(inbox.c.id.in_(rows.scalar_subquery()), inbox.c.state != "waiting")
+            .values(message={}, raw="", error="")
+        )
+
+
 def _empty(connection: Connection, conversation_id: int, now: float) -> None:
     """Leave the bare rows that the last posts need: who, where, and which case."""
     connection.execute(
         update(case)
         .where(case.c.conversation_id == conversation_id)
-        .values(state="resolved", why="", rule="", reopen_until=None)
+        .values(
+            state="resolved",
+            why="",
+            rule="",
+            draft="",
+            claimed_by="",
+            holder="",
+            reopen_until=None,
+        )
     )
+    cases = select(case.c.id).where(case.c.conversation_id == conversation_id)
+    for table in (timer, watcher):
+        connection.execute(delete(table).where(table.c.case_id.in_(cases.scalar_subquery())))
+    _forget_person(connection, conversation_id)
     connection.execute(
         update(conversation)
         .where(conversation.c.id == conversation_id)
@@ -168,6 +236,30 @@ def _empty(connection: Connection, conversation_id: int, now: float) -> None:
             version=conversation.c.version + 1,
             forgotten=True,
             touched_at=now,
+        )
+    )
+
+
+def _forget_person(connection: Connection, conversation_id: int) -> None:
+    """Erase what is kept of the person beside the conversation: remarks, a block, a link."""
+    home = connection.execute(
+        select(conversation).where(conversation.c.id == conversation_id)
+    ).one()
+    theirs = (
+        conversation.c.platform == home.platform,
+        conversation.c.bot == home.bot,
+        conversation.c.user == home.user,
+    )
+    others = select(conversation.c.id).where(
+        *theirs, conversation.c.id != conversation_id, conversation.c.forgotten.is_(False)
+    )
+    if connection.execute(others).first() is not None:
+        return  # they are still known in another place: that has an erasing of its own
+    connection.execute(
+        delete(person).where(
+            person.c.platform == home.platform,
+            person.c.bot == home.bot,
+            person.c.user == home.user,
         )
     )
 
@@ -210,7 +302,8 @@ def _unpoison(connection: Connection, conversation_id: int) -> None:
 def bury(connection: Connection) -> int:
     """Remove the rows of forgotten people whose last post has left; return how many."""
     busy = select(outbox.c.conversation_id).where(
-        outbox.c.state.in_(("queued", "sending", "streaming"))
+        outbox.c.state.in_(("queued", "sending", "streaming")),
+        outbox.c.conversation_id.is_not(None),  # NOT IN knows no answer beside a NULL
     )
     waiting = select(inbox.c.conversation_id).where(inbox.c.state == "waiting")
     gone = connection.execute(
@@ -282,7 +375,7 @@ def export(connection: Connection, conversation_id: int) -> dict[str, Any]:
         "messages": rows(
             history,
             *("role", "text", "name", "at", "scores", "model", "prompt", "was"),
-            where=history.c.role != "note",
+            where=history.c.role.in_(SPOKEN),
         ),
         "decisions": rows(decision, "at", "rule", "why", "opened", "trace", "mood", "level"),
         "cases": rows(case, "id", "state", "opened_at", "resolved_at", "rule", "why"),

@@ -85,3 +85,13 @@ def _insert(table: Table, key: str, dialect: str, *, once: bool) -> Ready:
 def new_nonce() -> str:
     """Return a random nonce of 22 characters: made once per outbox row, kept for every repeat."""
     return secrets.token_urlsafe(16)
+
+
+def base36(number: int) -> str:
+    """Return a number in base 36, as button data keeps it. `number` >= 0."""
+    digits = ""
+    while True:
+        number, rest = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
+        if not number:
+            return digits

@@ -7,6 +7,7 @@ the very same message.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, delete, select, update
 
@@ -15,6 +16,7 @@ from core.store.outbox import Outgoing, mark
 from core.store.rows import insert_once, new_nonce
 from core.tables import conversation, outbox
 
+BEGUN = "it had begun to show"  # noted on a row until it is sent: drafts have no id of their own
 _OF: BindParameter[int] = bindparam("of")  # the inbox row that is answered
 _ANSWERS = (outbox.c.cause_kind == "inbox", outbox.c.cause_id == _OF)
 _STREAMS = outbox.c.state == "streaming"
@@ -36,10 +38,13 @@ _CLOSE = Ready(
 _DROP = Ready(update(outbox).where(*_ANSWERS, _STREAMS))
 
 
-def silence(connection: Connection, conversation_id: int, now: float) -> list[int]:
-    """Withdraw the machine's unsent words to a person; return rows that had begun to show."""
+def silence(connection: Connection, conversation_id: int, now: float) -> list[Any]:
+    """Withdraw the machine's unsent words to a person; return rows that had begun to show.
+
+    A row shows something as soon as it has a message of its own, or a draft before its end.
+    """
     rows = connection.execute(
-        select(outbox.c.id, outbox.c.state).where(
+        select(*(outbox.c[name] for name in ("id", "error", "message_id", "part", "kind"))).where(
             outbox.c.conversation_id == conversation_id,
             outbox.c.bot_text,
             outbox.c.state.in_(("queued", "streaming")),
@@ -47,7 +52,7 @@ def silence(connection: Connection, conversation_id: int, now: float) -> list[in
     ).all()
     for row in rows:
         mark(connection, row.id, now, state="withdrawn", error="a human took over")
-    return [int(row.id) for row in rows if row.state == "streaming"]
+    return [row for row in rows if row.message_id or row.error == BEGUN]
 
 
 def open_stream(
@@ -56,8 +61,12 @@ def open_stream(
     inbox_id: int,
     standing: tuple[str, int],
     now: float,
+    shown: str = "",
 ) -> int | None:
-    """Open the reply's row before its first word shows; None: owner or version have moved."""
+    """Open the reply's row before its first word shows; None: owner or version have moved.
+
+    `shown` is what the platform is about to show of it; empty where it shows nothing unfinished.
+    """
     owner, version = standing
     unmoved = {"person": conversation_id, "owner": owner, "version": version}
     if connection.execute(_UNMOVED, unmoved).first() is None:
@@ -70,6 +79,8 @@ def open_stream(
         "part": 0,
         "bot_text": True,
         "state": "streaming",
+        "text": shown,
+        "error": BEGUN if shown else "",
         "nonce": new_nonce(),
         "queued_at": now,
         "touched_at": now,

@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 
 from core.message import Message, Owner, Scores
-from core.store import desk as cases, threads
+from core.store import desk as cases, record, relay
 from core.store.aside import say_aside
-from core.store.bursts import IT, OF, ROW, TRIES, WAITING, Row, Start, begin
+from core.store.bursts import IT, OF, ROW, TRIES, WAITING, Row, Start, begin, untried
 from core.store.connection import Connection, Ready
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, insert_once, scores_to_row
@@ -36,6 +36,7 @@ __all__ = [
     "done",
     "finish",
     "set_aside",
+    "untried",
 ]
 
 _WAITS = Ready(select(inbox.c.id).where(inbox.c.id == IT, WAITING))
@@ -89,6 +90,8 @@ class Plan:
     evidence: str = ""  # one line to staff about an open case
     raised: Mapping[str, Any] | None = None  # columns of that case that are graver now
     copies: Mapping[int, tuple[str, ...]] | None = None  # inbox id -> parts for the case's thread
+    wakes: bool = False  # the case sleeps, and the person has written
+    looped: bool = False  # the other side is a machine: nothing is said any more
     reset: bool = False  # /reset: history before now is not shown to the model again
 
 
@@ -111,6 +114,7 @@ def finish(
     if not all(connection.execute(_WAITS, {"it": row_id}).first() for row_id in ids):
         return None
     if not _person(connection, start, plan, now):
+        untried(connection, ids)
         return None
     lines = {heard.row.id: _line(connection, start, heard, now) for heard in plan.heard}
     lanes: list[Lane] = []
@@ -127,7 +131,12 @@ def finish(
         )
     answer_id, posts = _answer(connection, start, plan, ids, now)
     posts += _copies(connection, plan, case_id, lines)
+    if case_id is not None and any(heard.kept for heard in plan.heard):
+        lanes += cases.heard_again(connection, case_id, desk, now)
     lanes += enqueue(connection, start.conversation_id, posts, now)
+    if start.unreachable:
+        back = desk.returned(connection, start.conversation_id, now)
+        lanes += () if back is None else back.lanes
     if plan.answer is not None:
         lanes.append(("person", start.conversation_id))
     if plan.aside:
@@ -157,11 +166,13 @@ def _line(connection: Connection, start: Start, heard: Heard, now: float) -> int
         at=min(message.sent_at, now) or now,
         message_id=message.message_id,
         scores=scores_to_row(heard.scores),
+        files=relay.files_of(message),
+        reply_to=message.reply_to or "",
     )
 
 
 def _of_attachments(message: Message) -> str:
-    return " ".join(f"[{item.kind}]" for item in message.attachments)
+    return " ".join(item.words or f"[{item.kind}]" for item in message.attachments)
 
 
 def _person(connection: Connection, start: Start, plan: Plan, now: float) -> bool:
@@ -189,7 +200,7 @@ def _owner(connection: Connection, conversation_id: int) -> Owner:
 
 def _case(
     connection: Connection, start: Start, plan: Plan, desk: cases.Desk, now: float
-) -> cases.Changed | None:
+) -> record.Changed | None:
     if plan.opening is not None:
         return cases.open_case(connection, start.conversation_id, plan.opening, desk, now)
     if plan.reopen is not None and start.resolved_case is not None:
@@ -198,12 +209,15 @@ def _case(
             what="reopened",
             who="",
             state="queued",
-            holder="",
+            holder=("", ""),
             notice=notice,
             say=say,
-            values=plan.raised,
+            values={**(plan.raised or {}), "resolved_at": None, "reopen_until": None},
         )
         return cases.move(connection, start.resolved_case, desk, now, change=change)
+    if plan.wakes and start.case_id is not None:
+        said, raised = plan.evidence, plan.raised
+        return cases.wake(connection, start.case_id, desk, now, say=said, raised=raised)
     if plan.evidence and start.case_id is not None:
         change = cases.Change(what="evidence", who="", say=plan.evidence, values=plan.raised)
         return cases.move(connection, start.case_id, desk, now, change=change)
@@ -296,10 +310,13 @@ def _copies(
 ) -> list[Outgoing]:
     if case_id is None:
         return []
+    messages = {heard.row.id: heard.row.message for heard in plan.heard if heard.kept}
     return [
         post
         for inbox_id, parts in (plan.copies or {}).items()
-        for post in threads.copies(connection, case_id, inbox_id, parts, lines[inbox_id])
+        for post in relay.copies(
+            connection, case_id, inbox_id, parts, lines[inbox_id], messages.get(inbox_id)
+        )
     ]
 
 

@@ -1,25 +1,32 @@
-"""What people look at: a conversation, a case, the queue, and how one message was judged.
+"""What people look at: a conversation, a case, and how one message was judged.
 
-Views are plain JSON-ready dictionaries; their shapes stand in core.ports.Desk.
+Views are plain JSON-ready dictionaries; their shapes stand in core.ports.Desk. The queue of cases
+stands in `cases`, the figures behind the charts in `figures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 
 from core.message import ConversationKey
 from core.store.connection import Connection
-from core.store.desk import unresolved
 from core.store.intake import find
+from core.store.record import unresolved
 from core.store.rows import key_of
-from core.tables import case, conversation, decision, history, inbox, outbox, poison
+from core.store.spoken import beginning, judged, lines as lines, read  # noqa: PLC0414 - and for whoever asks here
+from core.tables import case, conversation, decision, history, inbox, outbox, person, poison, remark
 
 MOVED_BY = 3  # messages shown as evidence
 EVIDENCE = 0.5  # probability of "negative" from which on a message is evidence
 TRACED = 30  # scored messages behind the sparkline
+LINES = 200  # of a conversation beside its case
+ANSWERS = 2  # of the machine that a card repeats
+ERASED = "(erased)"
+# Spelled out as in the partial index: with a bound value SQLite would read every post ever sent.
+_IS_HELD = outbox.c.state == literal_column("'held'")
 
 
 def conversation_view(connection: Connection, key: ConversationKey, limit: int) -> dict[str, Any]:
@@ -38,36 +45,6 @@ def conversation_view(connection: Connection, key: ConversationKey, limit: int) 
     }
 
 
-def lines(connection: Connection, conversation_id: int, limit: int) -> list[dict[str, Any]]:
-    """Return the last lines of a conversation, oldest first, staff notes among them."""
-    rows = connection.execute(
-        select(history, decision.c.rule, decision.c.why, decision.c.opened)
-        .outerjoin(decision, decision.c.inbox_id == history.c.inbox_id)
-        .where(history.c.conversation_id == conversation_id)
-        .order_by(history.c.id.desc())
-        .limit(limit)
-    ).all()
-    return [_line(row) for row in reversed(rows)]
-
-
-def _line(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a joined row
-    judged = row.role == "user" and row.rule is not None
-    return {
-        "id": row.id,
-        "role": row.role,
-        "text": row.text,
-        "at": row.at,
-        "name": row.name,
-        "inbox": row.inbox_id,
-        "tag": row.scores,
-        "decision": {"rule": row.rule, "why": row.why, "opened": row.opened} if judged else None,
-        "model": row.model,
-        "prompt_version": row.prompt,
-        "was": row.was,
-        "deleted": bool(row.deleted),
-    }
-
-
 def mood_points(connection: Connection, conversation_id: int) -> list[dict[str, float]]:
     """Return the running mood after each of the last scored messages, oldest first."""
     rows = connection.execute(
@@ -82,47 +59,49 @@ def mood_points(connection: Connection, conversation_id: int) -> list[dict[str, 
 def case_view(connection: Connection, case_id: int) -> dict[str, Any]:
     """Return one case as its card shows it. The case must exist."""
     row = connection.execute(select(case).where(case.c.id == case_id)).one()
-    person = connection.execute(
+    who = connection.execute(
         select(conversation).where(conversation.c.id == row.conversation_id)
     ).one()
-    cause = connection.execute(
-        select(decision)
-        .where(
-            decision.c.conversation_id == row.conversation_id,
-            # Of a case that is being opened in this very transaction: it has no case yet.
-            (decision.c.case_id == case_id) | (decision.c.case_id.is_(None) & decision.c.opened),
-        )
-        .order_by(decision.c.opened.desc(), decision.c.id.desc())
-    ).first()
-    earlier = connection.execute(
-        select(func.count())
-        .select_from(case)
-        .where(case.c.conversation_id == row.conversation_id, case.c.id < case_id)
-    ).scalar_one()
-    key = key_of(person)
+    cause = _cause(connection, case_id, row.conversation_id)
     return {
-        "id": case_id,
-        "state": row.state,
-        "owner": person.owner,
-        "version": person.version,
+        **_own(row),
+        **_known(who),
         "claimed_by": row.claimed_by,
-        "who": person.name or key.user,
-        "platform": person.platform,
-        "private": bool(person.private),
-        "lang": person.lang,
-        "rule": row.rule,
-        "why": row.why,
-        "opened_at": row.opened_at,
-        "resolved_at": row.resolved_at,
-        "resolved_by": row.resolved_by,
-        "moved_by": moved_by(connection, row.conversation_id),
+        "held": _held(connection, who.id),
         "trace": [] if cause is None else cause.trace,
         "versions": {} if cause is None else cause.versions,
-        "mood": person.mood,
-        "level": person.level,
-        "unreachable": bool(person.unreachable),
-        "draft": None,
-        "earlier": earlier,
+        "moved_by": moved_by(connection, who.id),
+        "said": _said(connection, who.id),
+        "mood_points": mood_points(connection, who.id),
+        "earlier": _earlier(connection, row),
+        **_elsewhere(connection, who),
+    }
+
+
+def _own(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a case row
+    """Return what the case's own row tells."""
+    columns = (
+        *("id", "state", "priority", "rule", "why", "opened_at", "claimed_at", "first_reply_at"),
+        *("resolved_at", "resolved_by", "snooze_until", "resolve_at", "verdict", "helped"),
+        *("anonymous", "draft", "draft_by"),
+    )
+    return {name: getattr(row, name) for name in columns}
+
+
+def _known(who: Any) -> dict[str, Any]:  # noqa: ANN401 - a conversation row
+    """Return what is known of the person and the place."""
+    key = key_of(who)
+    return {
+        "owner": who.owner,
+        "version": who.version,
+        "who": who.name or key.user,
+        "platform": who.platform,
+        "private": bool(who.private),
+        "lang": who.lang,
+        "mood": who.mood,
+        "level": who.level,
+        "reachable": not who.unreachable,
+        "unreachable": bool(who.unreachable),
         "conversation": {
             "platform": key.platform,
             "bot": key.bot,
@@ -131,6 +110,109 @@ def case_view(connection: Connection, case_id: int) -> dict[str, Any]:
             "user": key.user,
         },
     }
+
+
+def _cause(connection: Connection, case_id: int, conversation_id: int) -> Any | None:  # noqa: ANN401
+    return connection.execute(
+        select(decision)
+        .where(
+            decision.c.conversation_id == conversation_id,
+            # Of a case that is being opened in this very transaction: it has no case yet.
+            (decision.c.case_id == case_id) | (decision.c.case_id.is_(None) & decision.c.opened),
+        )
+        .order_by(decision.c.opened.desc(), decision.c.id.desc())
+    ).first()
+
+
+def _held(connection: Connection, conversation_id: int) -> int:
+    """Count the posts that wait for a person who could not be reached."""
+    return int(
+        connection.execute(
+            select(func.count())
+            .select_from(outbox)
+            .where(outbox.c.conversation_id == conversation_id, _IS_HELD)
+        ).scalar_one()
+    )
+
+
+def _said(connection: Connection, conversation_id: int) -> list[str]:
+    """Return the machine's last answers, oldest first; fixed texts are none."""
+    rows = connection.execute(
+        select(history.c.text)
+        .where(
+            history.c.conversation_id == conversation_id,
+            history.c.role == "bot",
+            history.c.model != "",
+            history.c.text != "",
+        )
+        .order_by(history.c.id.desc())
+        .limit(ANSWERS)
+    ).all()
+    return [row.text for row in reversed(rows)]
+
+
+def _earlier(connection: Connection, row: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a case row
+    columns = (case.c.id, case.c.opened_at, case.c.rule, case.c.resolved_by, case.c.verdict)
+    rows = connection.execute(
+        select(*columns)
+        .where(case.c.conversation_id == row.conversation_id, case.c.id < row.id)
+        .order_by(case.c.id)
+    )
+    return [dict(one) for one in rows.mappings()]
+
+
+def _elsewhere(connection: Connection, who: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return what holds for the person beyond this place: remarks, a block, linked accounts."""
+    own = connection.execute(
+        select(person).where(
+            person.c.platform == who.platform, person.c.bot == who.bot, person.c.user == who.user
+        )
+    ).first()
+    if own is None:
+        return {"blocked_until": who.blocked_until, "remarks": [], "elsewhere": []}
+    same: Sequence[Any] = [own]
+    if own.linked is not None:
+        same = connection.execute(select(person).where(person.c.linked == own.linked)).all()
+    remarks = connection.execute(
+        select(remark.c.who, remark.c.text, remark.c.at)
+        .where(remark.c.person_id.in_([one.id for one in same]))
+        .order_by(remark.c.at, remark.c.id)
+    )
+    others = [one for one in same if one.id != own.id]
+    return {
+        "blocked_until": own.blocked_until or who.blocked_until,
+        "remarks": [dict(one) for one in remarks.mappings()],
+        "elsewhere": [
+            {"platform": one.platform, "name": one.name or one.user, "case": one.case_id}
+            for other in others
+            for one in _conversations(connection, other)
+        ],
+    }
+
+
+def _conversations(connection: Connection, other: Any) -> Iterable[Any]:  # noqa: ANN401
+    """Return a linked account's conversations, each with its unresolved case or None."""
+    return connection.execute(
+        select(
+            conversation.c.platform,
+            conversation.c.name,
+            conversation.c.user,
+            case.c.id.label("case_id"),
+        )
+        .select_from(conversation)
+        .outerjoin(
+            case,
+            (case.c.conversation_id == conversation.c.id)
+            & (case.c.state != literal_column("'resolved'")),
+        )
+        .where(
+            conversation.c.platform == other.platform,
+            conversation.c.bot == other.bot,
+            conversation.c.user == other.user,
+            conversation.c.forgotten.is_(False),
+        )
+        .order_by(conversation.c.id)
+    )
 
 
 def moved_by(connection: Connection, conversation_id: int) -> list[dict[str, Any]]:
@@ -166,17 +248,26 @@ def full_case(connection: Connection, case_id: int) -> dict[str, Any] | None:
         return None
     return {
         **case_view(connection, case_id),
-        "lines": lines(connection, row.conversation_id, 200),
-        "mood_points": mood_points(connection, row.conversation_id),
+        "lines": lines(connection, row.conversation_id, LINES),
     }
 
 
-def cases(connection: Connection, *, open_only: bool) -> list[dict[str, Any]]:
-    """Return the cases, urgent first, then longest waiting."""
-    query = select(case.c.id).order_by(case.c.priority.desc(), case.c.opened_at)
-    if open_only:
-        query = query.where(case.c.state != "resolved")
-    return [case_view(connection, int(row.id)) for row in connection.execute(query)]
+def transcript(connection: Connection, case_id: int) -> dict[str, Any] | None:
+    """Return one case with every line of its time and ten before it, or None.
+
+    Words that were erased or deleted show as "(erased)".
+    """
+    row = connection.execute(select(case).where(case.c.id == case_id)).first()
+    if row is None:
+        return None
+    query = judged(row.conversation_id).where(history.c.id >= beginning(connection, row))
+    if row.state == "resolved" and row.resolved_at is not None:
+        query = query.where((history.c.at <= row.resolved_at) | (history.c.case_id == case_id))
+    told = [
+        {**line, "text": line["text"] or (ERASED if line["deleted"] else "")}
+        for line in read(connection, query)
+    ]
+    return {**case_view(connection, case_id), "lines": told}
 
 
 def verdicts(connection: Connection, case_id: int, verdict: str) -> int:
@@ -217,6 +308,22 @@ def conversation_key(connection: Connection, conversation_id: int) -> Conversati
     )
 
 
+def open_case_of(
+    connection: Connection, conversation_id: int
+) -> tuple[ConversationKey | None, int | None]:
+    """Return a conversation's key and its unresolved case; None for what is not there."""
+    row = connection.execute(
+        select(conversation, case.c.id.label("case_id"))
+        .outerjoin(
+            case, (case.c.conversation_id == conversation.c.id) & (case.c.state != "resolved")
+        )
+        .where(conversation.c.id == conversation_id)
+    ).first()
+    if row is None:
+        return None, None
+    return key_of(row), row.case_id
+
+
 def answered_by(connection: Connection, inbox_id: int) -> Mapping[str, Any] | None:
     """Return state and answering row of an inbox row."""
     row = connection.execute(
@@ -239,6 +346,7 @@ def counts(connection: Connection) -> dict[str, int]:
         "outbox_queued": count(outbox, outbox.c.state == "queued"),
         "outbox_uncertain": count(outbox, outbox.c.state == "uncertain"),
         "outbox_failed": count(outbox, outbox.c.state == "failed"),
+        "outbox_held": count(outbox, _IS_HELD),
         "cases_open": count(case, case.c.state != "resolved"),
         "poison": count(poison),
     }

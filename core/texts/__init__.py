@@ -20,6 +20,7 @@ from core.errors import SetupError
 COMPLETE = ("en", "zh")
 USER_ONLY = ("es", "ru")
 PARTS = ("user", "staff")
+STAFF = "staff"  # in the place of a language: the one that staff have chosen to read
 
 Catalogue = dict[str, dict[str, str]]  # part -> name -> text
 
@@ -27,14 +28,20 @@ Catalogue = dict[str, dict[str, str]]  # part -> name -> text
 class Texts:
     """The catalogues of all languages, checked when they were loaded."""
 
-    def __init__(self, catalogues: Mapping[str, Catalogue], own: Mapping[str, Catalogue]) -> None:
+    def __init__(
+        self,
+        catalogues: Mapping[str, Catalogue],
+        own: Mapping[str, Catalogue],
+        staff: str = "en",
+    ) -> None:
+        self._staff = staff
         self._texts = {lang: _flat(catalogue) for lang, catalogue in catalogues.items()}
         self._own = {lang: frozenset(_flat(catalogue)) for lang, catalogue in own.items()}
         for lang, catalogue in own.items():
             self._texts.setdefault(lang, {}).update(_flat(catalogue))
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> Texts:
+    def load(cls, folder: Path | None = None, *, staff: str = "en") -> Texts:
         """Read the packaged catalogues, and over them the operator's `<lang>.toml` in `folder`.
 
         Raises KeyError when a packaged catalogue lacks a name, SetupError when a file of the
@@ -50,7 +57,7 @@ class Texts:
         own: dict[str, Catalogue] = {}
         for path in sorted(folder.glob("*.toml")) if folder else ():
             own[path.stem.lower()] = _read(path, english)
-        return cls(packaged, own)
+        return cls(packaged, own, staff)
 
     @property
     def names(self) -> frozenset[str]:
@@ -68,7 +75,7 @@ class Texts:
         Values a text does not mention are ignored, so that an operator may leave one out.
         Raises KeyError for a name that is not in the list, or a value that the text needs.
         """
-        tag = lang.lower().replace("_", "-")
+        tag = self._staff if lang == STAFF else lang.lower().replace("_", "-")
         for known in (tag, tag.partition("-")[0], "en"):
             if (text := self._texts.get(known, {}).get(name)) is not None:
                 return text.format_map(values)

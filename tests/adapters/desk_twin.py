@@ -2,6 +2,7 @@
 
 It hears 'furious' as an outburst and anything with 'thank' as a kindness, answers by echoing word
 by word, and keeps the rules of who may speak. No database, no engine, no clock of its own.
+Ana (admin) and Ben work here; the password of each is their name and "-password".
 """
 
 from __future__ import annotations
@@ -9,15 +10,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from core.errors import DeskError, NeedsConfirm, StoreBusy
+from core.errors import DeskError, NeedsConfirm, StaleCard, StoreBusy
 from core.message import Arrival, ConversationKey
-from core.ports import Board, Clock, Event, StaffVerb
+from core.ports import Board, Clock, Event, StaffMember, StaffVerb
+from tests.adapters.desk_cases import (
+    TO,
+    fields,
+    hear,
+    level_of,
+    new_case,
+    new_line,
+    rank,
+    row,
+    wanted_by,
+)
 
 OPEN_TEXT = "Thank you for telling me. A person from our team will read this."
 BACK_TEXT = "You are back with the bot."
+_AFTERWARDS = ("reopen", "verdict", "remark", "note", "unblock")
 
 
 class DeskTwin:
@@ -38,6 +51,20 @@ class DeskTwin:
             "problem": "",
             "offer": "qwen2.5-0.5b",
         }
+        self.members = {"Ana": True, "Ben": False}  # name -> admin
+        self.sessions: dict[str, str] = {}  # secret -> name
+        self.replies = {
+            "hello": "Hello, I am here for you.",
+            "refund": "Your refund is on its way.",
+        }
+        self.running: list[dict[str, Any]] = []  # incidents
+        self.answered: list[tuple[int, str, str]] = []
+        self.read: dict[int, float] = {}  # case -> when staff looked at it last
+        self.alerts: set[tuple[int, str]] = set()
+        self.figures: dict[str, Any] = {}
+        self.options: list[dict[str, Any]] = []
+        self.report: list[dict[str, str]] = []
+        self.sampled = False
         self._board = Board()
         self._ids = itertools.count(1)
         self._lines: dict[ConversationKey, list[dict[str, Any]]] = defaultdict(list)
@@ -72,7 +99,7 @@ class DeskTwin:
 
     async def _turn(self, key: ConversationKey, line: dict[str, Any], message_id: str) -> None:
         await asyncio.sleep(self.pause)
-        tag = _hear(line["text"])
+        tag = hear(line["text"])
         self._board.tell(Event(kind="tag", key=key, data=tag, inbox=line["inbox"]))
         mood = round(0.5 * self._value(key) + 0.5 * tag["intensity"], 3)
         self._mood[key].append({"at": self.clock(), "value": mood})
@@ -109,49 +136,42 @@ class DeskTwin:
     def _open(
         self, key: ConversationKey, line: dict[str, Any], tag: dict[str, Any], mood: float
     ) -> dict[str, Any]:
-        case = {
-            "id": next(self._ids),
-            "state": "queued",
-            "owner": "queue",
-            "version": 1,
-            "claimed_by": None,
-            "who": key.user,
-            "platform": key.platform,
-            "lang": "en",
-            "rule": "spike",
-            "why": f"spike: intensity {tag['intensity']}, threshold -0.8",
-            "opened_at": self.clock(),
-            "moved_by": [{"text": line["text"], **tag}],
-            "trace": [
-                {"rule": "spike", "value": tag["intensity"], "threshold": -0.8, "fired": True},
-                {"rule": "slide", "value": mood, "threshold": -0.55, "fired": mood <= -0.55},
-                {"rule": "request", "value": 0.02, "threshold": 0.5, "fired": False},
-            ],
-            "versions": {"model": "embedded", "rules": "1", "prompt": "phrasebook@1"},
-            "mood": mood,
-            "level": "upset",
-            "draft": None,
-            "earlier": 0,
-        }
+        case = new_case(
+            next(self._ids),
+            key,
+            self.clock(),
+            moved_by=[{"text": line["text"], **tag}],
+            mood=mood,
+            mood_points=list(self._mood[key]),
+            level=level_of(mood),
+        )
         self._cases[case["id"]] = case
         self._keys[case["id"]] = key
-        self._board.tell(Event(kind="case", key=key, data=case))
+        self._tell(case, new=True)
         return case
 
+    def add(self, who: str, *said: str, platform: str = "telegram", **more: Any) -> dict[str, Any]:
+        """Open a case of somebody who has said these lines; `more` overrides its fields."""
+        key = ConversationKey(platform=platform, bot="heed_bot", chat=f"c{who}", user=who)
+        for text in said:
+            self._say(key, "user", text, inbox=next(self._ids), tag=hear(text))
+        case = new_case(next(self._ids), key, self.clock(), **more)
+        self._cases[case["id"]], self._keys[case["id"]] = case, key
+        self._tell(case, new=True)
+        return case
+
+    def hear(self, case: dict[str, Any], text: str, **more: Any) -> dict[str, Any]:
+        """Let the person of a case write a line, or with `role` somebody else."""
+        role = more.pop("role", "user")
+        tag = hear(text) if role == "user" else None
+        return self._say(self._keys[case["id"]], role, text, tag=tag, **more)
+
+    def _tell(self, case: dict[str, Any], *, new: bool = False) -> None:
+        key, data = self._keys[case["id"]], {"case": case["id"], "new": new}
+        self._board.tell(Event(kind="case", key=key, data=data))
+
     def _say(self, key: ConversationKey, role: str, text: str, **more: Any) -> dict[str, Any]:
-        line = {
-            "id": next(self._ids),
-            "role": role,
-            "text": text,
-            "at": self.clock(),
-            "name": "",
-            "inbox": None,
-            "tag": None,
-            "decision": None,
-            "model": "embedded" if role == "bot" else "",
-            "prompt_version": "",
-            **more,
-        }
+        line = new_line(next(self._ids), role, text, self.clock(), **more)
         self._lines[key].append(line)
         self._board.tell(Event(kind="line", key=key, data=line, inbox=line["inbox"]))
         return line
@@ -173,7 +193,7 @@ class DeskTwin:
             "owner": case["owner"] if case else "bot",
             "lines": self._lines[key][-limit:],
             "mood": self._mood[key],
-            "level": "upset" if value <= -0.55 else "tense" if value <= -0.35 else "calm",
+            "level": level_of(value),
             "case": case,
         }
 
@@ -181,7 +201,113 @@ class DeskTwin:
         return [c for c in self._cases.values() if not open_only or c["state"] != "resolved"]
 
     async def case(self, case_id: int) -> dict[str, Any] | None:
-        return self._cases.get(case_id)
+        case = self._cases.get(case_id)
+        return case and case | {"lines": list(self._lines[self._keys[case_id]])}
+
+    async def queue(self, wanted: Mapping[str, str]) -> dict[str, Any]:
+        shown = [
+            case
+            for number, case in self._cases.items()
+            if wanted_by(case, self._lines[self._keys[number]], dict(wanted))
+        ]
+        counts: dict[str, int] = defaultdict(int)
+        for case in self._cases.values():
+            counts[case["state"]] += 1
+        rows = [
+            row(case, self._lines[self._keys[case["id"]]], self.read.get(case["id"], 0.0))
+            for case in sorted(shown, key=rank)
+        ]
+        return {"cases": rows[:500], "counts": dict(counts)}
+
+    async def seen(self, case_id: int) -> None:
+        if case_id in self._cases:
+            self.read[case_id] = self.clock()
+
+    async def transcript(self, case_id: int) -> dict[str, Any] | None:
+        return await self.case(case_id)
+
+    async def saved_replies(self) -> list[dict[str, str]]:
+        return [{"name": name, "text": text} for name, text in sorted(self.replies.items())]
+
+    async def save_reply(self, name: str, text: str, staff: str) -> None:  # noqa: ARG002
+        if not name.isidentifier():
+            raise DeskError("A name is one word of letters and digits.")
+        if text:
+            self.replies[name] = text
+        else:
+            self.replies.pop(name, None)
+
+    async def incidents(self) -> list[dict[str, Any]]:
+        return self.running
+
+    async def answer_all(self, incident_id: int, text: str, staff: str) -> int:
+        self.answered.append((incident_id, text, staff))
+        return len(self._incident(incident_id)["case_ids"])
+
+    async def mute(self, incident_id: int, seconds: float, staff: str) -> None:  # noqa: ARG002
+        self._incident(incident_id)["muted_until"] = self.clock() + seconds
+
+    def _incident(self, number: int) -> dict[str, Any]:
+        for incident in self.running:
+            if incident["id"] == number:
+                return incident
+        raise DeskError("That incident is over.")
+
+    # People
+
+    async def log_in(self, name: str, password: str) -> str | None:
+        if name not in self.members or password != f"{name}-password":
+            return None
+        secret = f"secret-{next(self._ids)}-{name}"
+        self.sessions[secret] = name
+        return secret
+
+    async def member(self, secret: str, *, renew: bool = True) -> StaffMember | None:  # noqa: ARG002
+        name = self.sessions.get(secret)
+        return name and StaffMember(name=name, admin=self.members[name], csrf=f"form-{secret}")
+
+    async def log_out(self, secret: str, *, everywhere: bool = False) -> None:
+        name = self.sessions.pop(secret, None)
+        if everywhere:
+            self.sessions = {s: one for s, one in self.sessions.items() if one != name}
+
+    async def staff(self) -> list[dict[str, Any]]:
+        return [
+            {"name": name, "admin": admin, "added_at": self.clock(), "seen_at": None}
+            for name, admin in sorted(self.members.items())
+        ]
+
+    # Pictures and settings: what a test puts in comes out
+
+    async def pictures(
+        self,
+        since: float,
+        until: float,
+        wanted: Mapping[str, str],
+        hour_offset: float,
+    ) -> dict[str, Any]:
+        asked = {"since": since, "until": until, "hour_offset": hour_offset, **wanted}
+        return {"asked": asked, **self.figures}
+
+    async def sample(self, *, make: bool) -> None:
+        self.sampled = make
+
+    def settings(self) -> list[dict[str, Any]]:
+        return self.options
+
+    async def change_settings(self, changes: Mapping[str, str], staff: str) -> None:  # noqa: ARG002
+        for one in self.options:
+            name = f"{one['section']}.{one['key']}"
+            if name in changes:
+                if not one["live"]:
+                    raise DeskError(f"{name} needs a restart.")
+                one.update(value=changes[name], source="page")
+
+    async def preview(self, changes: Mapping[str, str]) -> dict[str, Any]:
+        return {"now": 7, "then": 7 - len(changes), "messages": 500}
+
+    async def doctor(self) -> list[dict[str, str]]:
+        return self.report
 
     async def explain(self, inbox_id: int) -> dict[str, Any] | None:
         return {
@@ -213,47 +339,69 @@ class DeskTwin:
     # Acting
 
     async def act(
-        self, case_id: int, verb: StaffVerb, staff: str, *, text: str = "", confirm: bool = False
+        self,
+        case_id: int,
+        verb: StaffVerb,
+        staff: str,
+        *,
+        text: str = "",
+        confirm: bool = False,
+        version: int | None = None,
     ) -> dict[str, Any]:
         case = self._cases.get(case_id)
-        if case is None or case["state"] == "resolved":
+        if case is None:
+            raise DeskError(f"There is no case {case_id}.")
+        self._check(case, verb, staff, confirm=confirm, version=version)
+        if verb == "saved":
+            text = self.replies[text]
+        state, owner = TO.get(verb, (case["state"], case["owner"]))
+        if (state, owner) != (case["state"], case["owner"]) or verb in ("steal", "assign"):
+            case.update(state=state, owner=owner, version=case["version"] + 1)
+            if owner != "human" or verb != "wake":
+                holder = text if verb == "assign" else staff
+                case["claimed_by"] = holder if state in ("human", "snoozed") else None
+        self._change(case, verb, staff, text)
+        self._tell(case)
+        return case | {"lines": list(self._lines[self._keys[case_id]])}
+
+    def _check(
+        self, case: dict[str, Any], verb: str, staff: str, *, confirm: bool, version: int | None
+    ) -> None:
+        if version is not None and version != case["version"]:
+            raise StaleCard("This card was old; here is the present one.")
+        if case["state"] == "resolved" and verb not in _AFTERWARDS:
             raise DeskError("This case is settled already.")
-        if self.holder and not confirm and verb in ("claim", "reply"):
-            raise NeedsConfirm(f"{self.holder} claimed this 2 min ago. Send anyway?")
-        key = self._keys[case_id]
-        to = {
-            "claim": ("human", "human", staff),
-            "reply": ("human", "human", staff),
-            "release": ("queued", "queue", None),
-            "resolve": ("resolved", "bot", None),
-            "notneeded": ("resolved", "bot", None),
-            "botback": ("watch", "bot", None),
-        }
-        if verb in to:
-            case["state"], case["owner"], case["claimed_by"] = to[verb]
-        if verb == "reply":
-            self._say(key, "staff", text, name=staff)
+        held = self.holder or case["claimed_by"]
+        other = bool(held) and held != staff and verb in ("claim", "steal", "reply", "saved")
+        if other and not confirm:
+            raise NeedsConfirm(f"{held} claimed this 2 min ago. Send anyway?")
+        if verb == "block" and not confirm:
+            raise NeedsConfirm(f"{case['who']} could not write any more. Block them?")
+
+    def _change(self, case: dict[str, Any], verb: str, staff: str, text: str) -> None:
+        key, now = self._keys[case["id"]], self.clock()
+        if verb in ("reply", "saved"):
+            self._say(key, "staff", text, name=staff, mark="sent")
+            case.update(draft="", first_reply_at=case["first_reply_at"] or now)
         elif verb == "note":
             self._say(key, "note", text, name=staff)
         elif verb in ("botback", "notneeded"):
             self._say(key, "marker", BACK_TEXT)
-        self._board.tell(Event(kind="case", key=key, data=case))
-        return case
+        elif verb == "draft":
+            case.update(draft="I am sorry. I look into it now.", draft_by="embedded")
+        elif verb == "remark":
+            case["remarks"].append({"who": staff, "text": text, "at": now})
+        elif verb == "alert":
+            self.alerts ^= {(case["id"], staff)}
+        elif verb == "edit":
+            line = self._line(key, text)
+            line.update(was=line["text"], text=text.partition(" ")[2], mark="edited")
+        elif verb == "delete":
+            self._line(key, text).update(text="", deleted=True)
+        case.update(fields(case, verb, staff, text, now))
 
-
-def _hear(text: str) -> dict[str, Any]:
-    low = text.lower()
-    label, intensity = "neutral", -0.05
-    if "furious" in low or "气死" in low:
-        label, intensity = "negative", -0.94
-    elif "thank" in low or "谢" in low:
-        label, intensity = "positive", 0.82
-    probs = {"negative": 0.1, "neutral": 0.1, "positive": 0.1} | {label: 0.8}
-    return {
-        "label": label,
-        "probs": probs,
-        "intensity": intensity,
-        "confidence": 0.8,
-        "strong": abs(intensity),
-        "lang": "zh" if "谢" in low else "en",
-    }
+    def _line(self, key: ConversationKey, text: str) -> dict[str, Any]:
+        for line in self._lines[key]:
+            if str(line["id"]) == text.partition(" ")[0] and line["role"] == "staff":
+                return line
+        raise DeskError("That is no answer of staff's.")

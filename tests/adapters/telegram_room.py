@@ -12,6 +12,7 @@ from typing import Any
 os.environ["PTB_TIMEDELTA"] = "1"  # noqa: TID251 - as bot.config does, before the library asks
 
 from adapters.telegram import TelegramAdapter
+from adapters.telegram.normalize import Account, normalize
 from adapters.telegram.poll import Backoff
 from core.errors import StoreBusy
 from core.message import Arrival, Message, Place, Post
@@ -30,6 +31,7 @@ class Recorder:
         self.poison: list[Arrival] = []
         self.kept: dict[str, str] = {}
         self.refuse = 0  # how many transactions fail
+        self.shut = 0  # how many times the cursors cannot be read
         self.polls_before: list[int] = []  # polls the server had seen when each batch was stored
         self._keys: set[tuple[str, ...]] = set()
         self._fake = fake
@@ -64,6 +66,9 @@ class Recorder:
         return self.kept.get(name)
 
     async def cursors(self, prefix: str) -> dict[str, str]:
+        if self.shut:
+            self.shut -= 1
+            raise StoreBusy("the disk is full")
         return {name: value for name, value in self.kept.items() if name.startswith(prefix)}
 
     def texts(self) -> list[str]:
@@ -107,6 +112,12 @@ async def sending(fake: TelegramFake, **settings: Any) -> AsyncIterator[Telegram
         yield one
     finally:
         await one.close()
+
+
+def read(update: Any, now: float = 1_700_000_000.0) -> Message | None:
+    """Return what an update says to a bot whose desk is DESK."""
+    desks = frozenset({str(DESK)})
+    return normalize(update, Account(bot="4242", username="HeedBot", desk_chats=desks), now=now)
 
 
 def post(kind: str, text: str, chat: int = ANN, **more: Any) -> Post:

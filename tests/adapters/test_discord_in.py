@@ -98,6 +98,128 @@ async def test_edits_and_deletions_are_told_once_each_with_the_message_they_mean
         assert door.texts("edited") == ["it is broken", "it is broken!"]
 
 
+async def test_reactions_are_told_when_they_come_and_when_they_are_taken_back() -> None:
+    door = Recorder()
+    async with DiscordFake() as fake, running(fake, door) as heed:
+        direct = fake.dm("ann")
+        answer = await heed.deliver(post(direct, "done"), keep)
+        fake.react("ann", direct, answer.message_id, "👍")
+        fake.react("ann", direct, answer.message_id, ":harbour:")
+        fake.unreact("ann", direct, answer.message_id, "👍")
+        fake.react("ann", direct, answer.message_id, "👍")
+        await until(lambda: len(door.messages) == 4)
+        assert [one.kind for one in door.messages] == ["reacted"] * 4
+        assert [one.data for one in door.messages] == ["👍", ":harbour:", "", "👍"]
+        assert {one.message_id for one in door.messages} == {answer.message_id}
+        assert {one.key.user for one in door.messages} == {fake.person("ann")}
+        assert len({one.event_id for one in door.messages}) == 4
+
+
+async def test_in_a_server_only_reactions_to_what_is_known_are_heard_and_no_bots() -> None:
+    door = Recorder()
+    async with DiscordFake() as fake:
+        role = fake.give_role("kim", "staff")
+        async with running(fake, door, desk_channel=fake.desk) as heed:
+            strangers = fake.say("ben", "a private matter", channel=fake.channel)
+            ours = await heed.deliver(post(fake.channel, "here"), keep)
+            copy = await heed.deliver(post(fake.desk, "copy", kind="relay", nonce="b"), keep)
+            other = fake.person("other bot")
+            fake._people[other]["bot"] = True
+            fake.react("ann", fake.channel, strangers, "👀")
+            fake.react("other bot", fake.channel, ours.message_id, "👍")
+            sign = post(fake.desk, "✅", kind="react", message_id=copy.message_id)
+            await heed.deliver(sign, keep)
+            fake.react("ann", fake.channel, ours.message_id, "👍")
+            fake.unreact("ann", fake.channel, ours.message_id, "👍")
+            fake.react("kim", fake.desk, copy.message_id, "❤️")
+            await until(lambda: len(door.messages) == 3)
+            told = {fake.channel: ["👍", ""], fake.desk: ["❤️"]}
+            for place, signs in told.items():
+                assert [one.data for one in door.messages if one.key.chat == place] == signs
+            [kims] = [one for one in door.messages if one.key.chat == fake.desk]
+            assert kims.author.roles == (role,)
+            assert all(one.addressed and not one.private for one in door.messages)
+
+
+async def test_at_the_desk_edits_and_deletions_by_staff_are_told_though_unknown() -> None:
+    door = Recorder()
+    async with DiscordFake(content_intent=True) as fake:
+        thread = fake.add_channel("#7", kind=11, parent=fake.desk)
+        old = fake.say("kim", "long ago", channel=thread)
+        chatter = fake.say("kim", "elsewhere", channel=fake.channel)
+        async with running(fake, door, mode="watch", desk_channel=fake.desk) as heed:
+            new = fake.say("kim", "an answr", channel=thread)
+            fake.edit(thread, new, "an answer")
+            await until(lambda: door.texts("edited"))
+            copy = await heed.deliver(post(fake.desk, "copy", thread=thread), keep)
+            gone = post(fake.desk, "", kind="delete", thread=thread, message_id=copy.message_id)
+            await heed.deliver(gone, keep)  # what we delete ourselves is no news
+            fake.delete(fake.channel, chatter)
+            fake.delete(thread, new)
+            fake.delete(thread, old)
+            await until(lambda: len(door.messages) == 4)
+            said, edited, known, unknown = door.messages
+            assert (said.text, edited.text, edited.message_id) == ("an answr", "an answer", new)
+            assert (known.kind, known.message_id, known.key.user) == (
+                "deleted",
+                new,
+                fake.person("kim"),
+            )
+            assert (unknown.kind, unknown.message_id) == ("deleted", old)
+            assert (unknown.key.user, unknown.author.id, unknown.key.thread) == ("", "", thread)
+
+
+async def test_without_the_intent_a_plain_line_at_the_desk_is_nothing() -> None:
+    door = Recorder()
+    async with DiscordFake() as fake, running(fake, door, desk_channel=fake.desk):
+        fake.say("kim", "among ourselves", channel=fake.desk)
+        fake.say("kim", "to you", channel=fake.desk, mention=True)
+        await until(lambda: door.messages)
+        assert door.texts() == ["to you"]
+
+
+async def test_roles_come_with_a_message_and_are_asked_for_when_it_comes_from_the_history() -> None:
+    door = Recorder()
+    async with DiscordFake(content_intent=True) as fake:
+        role = fake.give_role("kim", "staff")
+        more = {"mode": "watch", "desk_channel": fake.desk}
+        async with running(fake, door, **more):
+            fake.say("kim", "live", channel=fake.desk)
+            await until(lambda: door.messages)
+        fake.say("kim", "while you were away", channel=fake.desk)
+        fake.say("ann", "me too", channel=fake.desk)
+        async with running(fake, door, **more):
+            await until(lambda: len(door.messages) == 3)
+        assert [one.author.roles for one in door.messages] == [(role,), (role,), ()]
+        assert len(fake.called("GET /guilds/*/members/*")) == 2
+
+
+async def test_a_reply_names_whom_it_answers_and_one_to_another_person_is_overheard() -> None:
+    door = Recorder()
+    async with DiscordFake(content_intent=True) as fake, running(fake, door, mode="watch"):
+        asked = fake.say("ann", "anybody?", channel=fake.channel)
+        fake.say("kim", "I know", channel=fake.channel, reply_to=asked)
+        fake.say("kim", "and you", channel=fake.channel, reply_to=asked, mention=True)
+        await until(lambda: len(door.messages) == 2)
+        heard, spoken = door.messages
+        assert (heard.reply_to, heard.reply_to_author) == (asked, fake.person("ann"))
+        assert (heard.overheard, heard.addressed) == (True, False)
+        assert (spoken.overheard, spoken.addressed) == (False, True)
+
+
+async def test_a_poll_is_told_in_words_and_nothing_is_lost_without_a_word() -> None:
+    door = Recorder()
+    async with DiscordFake() as fake, running(fake, door):
+        fake.say("ann", "", poll=("When?", ("today", "never")))
+        await until(lambda: door.messages)
+        [poll] = door.messages[0].attachments
+        assert (poll.kind, poll.file_id, poll.words) == ("poll", "", "When?\n- today\n- never")
+        fake.say("ann", "")  # something that this adapter has no word for
+        await until(lambda: len(door.messages) == 2)
+        [unknown] = door.messages[1].attachments
+        assert (unknown.kind, unknown.file_id) == ("unknown", "")
+
+
 async def test_a_press_is_stored_before_it_is_acknowledged() -> None:
     door = Recorder()
     async with DiscordFake() as fake, running(fake, door) as heed:

@@ -5,16 +5,18 @@ from typing import Any
 
 from hypothesis import given, strategies as st
 
+from adapters.discord.interactions import form, read as interaction
 from adapters.discord.normalize import (
     MALFORMED,
     Scope,
     Where,
     edited,
-    interaction,
+    reacted,
     said,
     where_of,
 )
 from core.message import Message
+from core.ports import Question
 
 SCOPE = Scope(bot="main", me="42", desk="900")
 SERVER = Where(chat="500")
@@ -82,6 +84,37 @@ def test_webhooks_notices_and_previews_are_nothing_of_ours() -> None:
     assert said(payload(author=ANN | {"id": "42"}), SERVER, SCOPE) is None
 
 
+def test_names_stand_where_discord_has_numbers() -> None:
+    text = "<@42> ask <@7> <:harbour:99> <a:wave:98> <@5>"
+    people = [{"id": "42", "username": "Heed"}, ANN]
+    message = said(payload(content=text, mentions=people), SERVER, SCOPE)
+    assert message is not None
+    assert message.text == "ask @Ann :harbour: :wave: <@5>"
+
+
+def test_a_text_with_formatting_is_said_to_have_some() -> None:
+    plain, bold = (said(payload(content=f"<@42> {t}"), SERVER, SCOPE) for t in ("3 > 2", "**so**"))
+    assert plain is not None
+    assert bold is not None
+    assert (plain.formatted, bold.formatted) == ("", "**so**")
+
+
+def test_a_filled_form_is_read_in_either_of_discords_shapes() -> None:
+    field = {"type": 4, "custom_id": "text", "value": "our words"}
+    for rows in ([{"type": 1, "components": [field]}], [{"type": 18, "component": field}]):
+        filled = {
+            "id": "1300000000000000001",
+            "type": 5,
+            "data": {"custom_id": "h:7:rp:1", "components": rows},
+            "member": {"user": ANN, "roles": ["31"]},
+        }
+        message = interaction(filled, SERVER, SCOPE)
+        assert message is not None
+        assert (message.kind, message.argument) == ("pressed", "our words")
+        assert message.message_id == filled["id"]
+        assert message.author.roles == ("31",)
+
+
 def test_a_button_that_is_not_ours_is_left_alone() -> None:
     press = {
         "id": "1300000000000000001",
@@ -128,3 +161,46 @@ def test_a_bent_payload_is_read_or_called_malformed_and_nothing_else(name: str, 
                 message = read(bent, SERVER, SCOPE)
                 assert message is None or isinstance(message, Message)
                 assert message is None or 0 < message.order < 1 << 63
+
+
+def presses() -> list[dict[str, Any]]:
+    """Return a command, a press and a filled form."""
+    field = {"type": 4, "custom_id": "text", "value": "words"}
+    common = {"id": "1300000000000000001", "member": {"user": ANN, "roles": ["31"]}}
+    common["message"] = {"id": "5", "content": "one\ntwo"}
+    rows = [{"type": 1, "components": [field]}]
+    return [
+        common | {"type": 2, "data": {"name": "r", "options": [{"name": "text", "value": "x"}]}},
+        common | {"type": 3, "data": {"custom_id": "h:7:rp:1"}},
+        common | {"type": 5, "data": {"custom_id": "h:7:rp:1", "components": rows}},
+    ]
+
+
+@given(
+    whole=st.sampled_from(presses()),
+    name=st.sampled_from(["id", "type", "data", "member", "message"]),
+    value=json_values,
+)
+def test_a_bent_press_is_read_or_called_malformed_and_nothing_else(
+    whole: dict[str, Any], name: str, value: Any
+) -> None:
+    ask = {"rp": Question(title="t", label="l", quoted=True)}
+    for bent in (whole, whole | {name: value}, {k: v for k, v in whole.items() if k != name}):
+        with contextlib.suppress(*MALFORMED):
+            shown = form(bent, ask)
+            assert shown is None or shown["type"] == 9
+        with contextlib.suppress(*MALFORMED):
+            message = interaction(bent, SERVER, SCOPE)
+            assert message is None or message.kind in {"command", "pressed"}
+
+
+@given(name=st.sampled_from(["user_id", "message_id", "emoji", "member"]), value=json_values)
+def test_a_bent_reaction_is_read_or_called_malformed_and_nothing_else(
+    name: str, value: Any
+) -> None:
+    whole = {"user_id": "7", "message_id": "1300000000000000001", "emoji": {"name": "👍"}}
+    told = {"event": "e", "added": True, "ours": True}
+    assert reacted(whole, SERVER, SCOPE, 1.0, **told) is not None
+    with contextlib.suppress(*MALFORMED):
+        message = reacted(whole | {name: value}, SERVER, SCOPE, 1.0, **told)
+        assert message is None or message.data

@@ -13,6 +13,7 @@ from core.errors import (
     Refused,
     RetryAfter,
     SetupError,
+    Unchangeable,
     Unreachable,
 )
 from core.message import Button
@@ -142,6 +143,77 @@ async def test_a_refused_thread_says_so_and_one_of_unknown_outcome_is_not_repeat
         assert len(fake.threads(fake.desk)) == 1
 
 
+async def test_a_mark_takes_the_place_of_the_mark_before_and_of_no_other_sign() -> None:
+    async with DiscordFake() as fake:
+        async with running(fake, Recorder()) as heed:
+            line = fake.say("kim", "we will call", channel=fake.desk)
+            fake.react("kim", fake.desk, line, "✅")
+            await heed.deliver(post(fake.desk, "👍", kind="react", message_id=line), keep)
+            await heed.deliver(post(fake.desk, "sent", kind="mark", message_id=line), keep)
+        ours, kim = fake.bot["id"], fake.person("kim")
+        assert fake.reactions(line) == {"✅": [kim, ours], "👍": [ours]}
+        async with running(fake, Recorder()) as heed:  # it does not rest on memory
+            for _ in range(2):
+                await heed.deliver(post(fake.desk, "failed", kind="mark", message_id=line), keep)
+            assert fake.reactions(line) == {"✅": [kim], "👍": [ours], "❌": [ours]}
+            await heed.deliver(post(fake.desk, "", kind="react", message_id=line), keep)
+            assert fake.reactions(line) == {"✅": [kim], "❌": [ours]}
+            with pytest.raises(Refused):
+                await heed.deliver(post(fake.desk, "lost", kind="mark", message_id=line), keep)
+
+
+async def test_a_reaction_is_passed_on_where_discord_has_such_an_emoji() -> None:
+    async with DiscordFake() as fake:
+        own = fake.add_emoji("harbour")
+        async with running(fake, Recorder()) as heed:
+            line = fake.say("ann", "thanks")
+            for sign in (":harbour:", "❤️"):
+                await heed.deliver(post(fake.dm("ann"), sign, kind="react", message_id=line), keep)
+                assert len(fake.reactions(line)) == 1
+            assert own in fake.called("PUT *")[0].path
+            for unknown in (":nowhere:", "abc"):
+                with pytest.raises(Refused):
+                    await heed.deliver(
+                        post(fake.dm("ann"), unknown, kind="react", message_id=line), keep
+                    )
+            fake.delete(fake.dm("ann"), line)
+            with pytest.raises(Unchangeable):
+                await heed.deliver(post(fake.dm("ann"), "👍", kind="react", message_id=line), keep)
+
+
+async def test_a_message_that_is_gone_or_anothers_cannot_be_edited() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        theirs = fake.say("ann", "mine")
+        for lost in (theirs, "5"):
+            with pytest.raises(Unchangeable):
+                await heed.deliver(
+                    post(fake.dm("ann"), "x", kind="edit", message_id=lost, nonce="b"), keep
+                )
+        with pytest.raises(Refused):
+            await heed.deliver(post(fake.dm("ann"), "x", kind="edit"), keep)
+
+
+async def test_a_copy_answers_the_message_that_was_answered_also_in_a_direct_channel() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        said = fake.say("ann", "which one?")
+        await heed.deliver(post(fake.dm("ann"), "this one", kind="relay", reply_to=said), keep)
+        await heed.deliver(post(fake.dm("ann"), "on its own", kind="relay", nonce="b"), keep)
+        answer, plain = fake.messages(fake.dm("ann"))[1:]
+        assert answer["message_reference"]["message_id"] == said
+        assert "message_reference" not in plain
+
+
+async def test_buttons_stand_in_rows_of_five_and_the_dangerous_ones_look_so() -> None:
+    labels = ["cl", "nn", "bk", *(f"z{n}" for n in range(10, 34))]
+    buttons = tuple(Button(label=code * 50, data=f"h:7:{code}:1") for code in labels)
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        await heed.deliver(post(fake.desk, "card", kind="card", buttons=buttons), keep)
+        rows = fake.messages(fake.desk)[0]["components"]
+        assert [len(row["components"]) for row in rows] == [5] * 5
+        assert [one["style"] for one in rows[0]["components"]] == [1, 4, 4, 2, 2]
+        assert len(rows[0]["components"][0]["label"]) == 80
+
+
 async def test_each_refusal_is_told_apart() -> None:
     alarms: list[str] = []
     async with DiscordFake() as fake, running(fake, Recorder(), on_alarm=alarms.append) as heed:
@@ -151,8 +223,12 @@ async def test_each_refusal_is_told_apart() -> None:
         fake.denied.add((fake.channel, "send"))
         with pytest.raises(Refused, match="50013"):
             await heed.deliver(post(fake.channel), keep)
-        with pytest.raises(Refused, match="10003"):
+        with pytest.raises(Unreachable, match="10003"):
             await heed.deliver(post("123"), keep)
+        fake.denied.add((fake.desk, "view"))
+        with pytest.raises(Unreachable, match="50001"):
+            await heed.deliver(post(fake.desk), keep)
+        fake.denied.clear()
         with pytest.raises(Refused, match="2000"):
             await heed.deliver(post(fake.desk, "x" * 2001), keep)
         fake.fail(POSTS, "429", retry_after=200.0)

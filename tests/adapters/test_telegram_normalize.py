@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from adapters.telegram.intake import arrival
-from adapters.telegram.normalize import Account, normalize
+from adapters.telegram.markup import formatted
+from adapters.telegram.normalize import ALLOWED, Account, normalize
 from core.message import ConversationKey, Message
 from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP
 from tests.fakes.telegram import TelegramFake
+from tests.fakes.telegram_shapes import utf16
 
-ACCOUNT = Account(bot="4242", username="HeedBot", desk_chat=str(DESK))
+ACCOUNT = Account(bot="4242", username="HeedBot", desk_chats=frozenset({str(DESK)}))
 NOW = 1_700_000_000.0
 
 
@@ -101,7 +103,69 @@ def test_a_reply_to_the_bot_addresses_it_and_a_reply_to_others_does_not(
     fake.say(GROUP, ANN, "thanks", reply_to=1)
     assert must(fake).reply_to == "1"
     fake.say(GROUP, BEN, "you too", reply_to=2)
+    assert not must(fake).addressed
+
+
+def test_a_reply_to_another_person_in_an_unwatched_group_is_overheard(
+    fake: TelegramFake,
+) -> None:
+    fake.say(GROUP, ANN, "anybody?")
+    fake.say(GROUP, BEN, "me", reply_to=1)
+    message = must(fake)
+    assert (message.overheard, message.addressed, message.reply_to_author) == (True, False, "11")
+    watching = Account(bot="4242", username="HeedBot", watch=frozenset({str(GROUP)}))
+    assert not must(fake, watching).overheard
+    fake.say(GROUP, ANN, "and me", reply_to=1)
+    assert read(fake) is None  # to oneself
+    fake.say(GROUP, BEN, "/help@OtherBot", reply_to=1)
     assert read(fake) is None
+    fake.say(GROUP, BEN, "to nobody", anonymous=True)
+    fake.say(GROUP, ANN, "to nobody too", reply_to=5)
+    assert read(fake) is None
+
+
+def entity(kind: str, text: str, part: str, **more: str) -> dict[str, Any]:
+    before = text[: text.index(part)]
+    return {"type": kind, "offset": utf16(before), "length": utf16(part)} | more
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "marked"),
+    [
+        ("😀 so bold here", [("bold", "bold ")], "😀 so **bold** here"),
+        ("both of it", [("bold", "both of it"), ("italic", "of")], "**both *of* it**"),
+        ("no way", [("strikethrough", "no"), ("spoiler", "way")], "~~no~~ ||way||"),
+        ("use a_b or `", [("code", "a_b")], "use `a_b` or \\`"),
+        ("so\nx = 1\nok", [("pre", "x = 1")], "so\n```\nx = 1\n```\nok"),
+        ("they said\nno\nreally", [("blockquote", "they said")], "> they said\n\nno\nreally"),
+        (
+            "a * b_c, x_y here",
+            [("bold", "here")],
+            "a \\* b\\_c, x\\_y **here**",
+        ),
+        ("- a\n1. b", [("bold", "b")], "\\- a\n1\\. **b**"),
+        ("https://a.example/x_y now", [("url", "https://a.example/x_y"), ("bold", "now")],
+         "https://a.example/x_y **now**"),
+        ("plain *text*", [("hashtag", "text")], ""),
+    ],
+)  # fmt: skip
+def test_formatting_comes_as_markdown(
+    fake: TelegramFake, text: str, parts: list[tuple[str, str]], marked: str
+) -> None:
+    fake.say(ANN, ANN, text, entities=[entity(kind, text, part) for kind, part in parts])
+    assert (must(fake).text, must(fake).formatted) == (text, marked)
+    if marked and "```" not in marked and "> " not in marked:
+        shown = formatted(marked, marked=True)
+        assert shown is not None
+        assert shown[0].replace("• ", "- ") == text  # and reads the same on the way out
+
+
+def test_a_link_shows_where_it_leads_and_the_bot_s_name_is_left_out(fake: TelegramFake) -> None:
+    text = "@HeedBot is this you? click"
+    link = entity("text_link", text, "click", url="https://a.example")
+    fake.say(GROUP, ANN, text, entities=[entity("mention", text, "@HeedBot"), link])
+    assert must(fake).formatted == "is this you? click (https://a.example)"
+    assert must(fake).text == "is this you? click"
 
 
 def test_a_topic_opened_by_the_bot_does_not_make_every_line_a_reply_to_it(
@@ -194,7 +258,7 @@ def test_a_forward_is_not_scored(fake: TelegramFake) -> None:
         ({"photo": [{"file_id": "s"}, {"file_id": "l", "file_size": 9}]}, "photo", "l", ""),
         ({"document": {"file_id": "d", "file_name": "a.pdf"}}, "file", "d", "a.pdf"),
         ({"voice": {"file_id": "v"}}, "voice", "v", ""),
-        ({"video_note": {"file_id": "n"}}, "video", "n", ""),
+        ({"video_note": {"file_id": "n"}}, "video_note", "n", ""),
         ({"sticker": {"file_id": "s", "emoji": "😡"}}, "sticker", "s", "😡"),
         ({"animation": {"file_id": "g"}, "document": {"file_id": "g2"}}, "video", "g", ""),
         ({"location": {"latitude": 1, "longitude": 2}}, "location", "", ""),
@@ -210,12 +274,181 @@ def test_media_come_as_attachment_and_the_caption_as_text(
     assert message.text == "look"
 
 
+def words(fake: TelegramFake) -> tuple[str, str, str]:
+    [one] = must(fake).attachments
+    return one.kind, one.file_id, one.words
+
+
+def test_a_poll_says_its_question_and_its_options(fake: TelegramFake) -> None:
+    fake.poll(ANN, ANN, "Refund?", ["yes", "at once"])
+    assert words(fake) == ("poll", "", "Refund?\n- yes\n- at once")
+
+
+def test_a_location_is_a_link_to_a_map_and_a_place_has_its_name(fake: TelegramFake) -> None:
+    link = "https://www.openstreetmap.org/?mlat=52.52&mlon=-13.405"
+    fake.locate(ANN, ANN, 52.52, -13.405)
+    assert words(fake) == ("location", "", link)
+    fake.locate(ANN, ANN, 52.52, -13.405, "The shop")
+    assert words(fake) == ("venue", "", f"The shop\nMain Street 1\n{link}")
+
+
+def test_a_contact_is_a_name_and_a_number(fake: TelegramFake) -> None:
+    fake.contact(ANN, ANN, "Ben", "+49 123")
+    assert words(fake) == ("contact", "", "Ben +49 123")
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ({"dice": {"emoji": "🎲", "value": 4}}, "🎲 4"),
+        ({"game": {"title": "Snake", "description": "eats", "photo": []}}, "Snake\neats"),
+        ({"story": {"chat": {"id": 1, "type": "private", "first_name": "Ben"}}}, "story: Ben"),
+        ({"checklist": {"title": "To do", "tasks": [{"id": 1, "text": "call"}]}}, "To do\n- call"),
+        ({"giveaway": {"chats": []}}, "giveaway"),
+        ({"paid_media": {"star_count": 1}}, "paid media"),
+        ({"brand_new_thing": {"id": 1}}, "brand new thing"),
+    ],
+)
+def test_what_cannot_be_passed_on_says_what_it_is(
+    fake: TelegramFake, held: dict[str, Any], said: str
+) -> None:
+    fake.say(ANN, ANN, "", **held)
+    assert words(fake) == (next(iter(held)), "", said)
+
+
+def test_an_unknown_thing_in_a_group_is_left_alone(fake: TelegramFake) -> None:
+    fake.say(DESK, BEN, "", brand_new_event={"id": 1})
+    assert read(fake) is None
+
+
+def test_messages_that_were_sent_together_share_an_album(fake: TelegramFake) -> None:
+    fake.album(ANN, ANN, ["photo", "photo"], "look")
+    messages = [normalize(update, ACCOUNT, now=NOW) for update in fake.updates]
+    assert [(one.album, one.text) for one in messages if one] == [("13001", "look"), ("13001", "")]
+    fake.send_photo(ANN, ANN)
+    assert must(fake).album == ""
+
+
+def test_a_reply_tells_whom_it_answers(fake: TelegramFake) -> None:
+    fake.say(DESK, BEN, "mine")
+    fake.say(DESK, ANN, "yes", reply_to=1)
+    assert (must(fake).reply_to, must(fake).reply_to_author) == ("1", str(BEN))
+    fake.say(DESK, BEN, "ours", anonymous=True)
+    fake.say(DESK, ANN, "yes", reply_to=3)
+    assert must(fake).reply_to_author == str(DESK)
+    fake.say(DESK, ANN, "no")
+    assert must(fake).reply_to_author == ""
+
+
+@pytest.mark.parametrize(
+    ("origin", "name"),
+    [
+        ({"type": "user", "sender_user": {"id": 5, "first_name": "Li", "last_name": "W"}}, "Li W"),
+        ({"type": "hidden_user", "sender_user_name": "Somebody"}, "Somebody"),
+        ({"type": "chat", "sender_chat": {"id": -5, "title": "Shop"}}, "Shop"),
+        ({"type": "channel", "chat": {"id": -5, "title": "News"}, "message_id": 3}, "News"),
+        ({"type": "brand new"}, ""),
+    ],
+)
+def test_a_forward_tells_whose_words_they_are(
+    fake: TelegramFake, origin: dict[str, Any], name: str
+) -> None:
+    fake.say(ANN, ANN, "words", forward_origin=origin | {"date": 1})
+    assert (must(fake).forwarded_from, must(fake).scored) == (name, False)
+
+
+def test_a_reaction_in_private_says_which_emoji_and_under_what(fake: TelegramFake) -> None:
+    fake.allowed = list(ALLOWED)
+    fake.say(ANN, ANN, "hello")
+    fake.react(ANN, ANN, 1, "👎")
+    first = must(fake)
+    assert (first.kind, first.message_id, first.data) == ("reacted", "1", "👎")
+    assert (first.key.user, first.private) == ("11", True)
+    fake.react(ANN, ANN, 1, "")
+    assert must(fake).data == ""
+    assert must(fake).event_id != first.event_id
+
+
+def test_reactions_in_the_desk_count_also_those_of_nobody_in_particular(
+    fake: TelegramFake,
+) -> None:
+    fake.allowed = list(ALLOWED)
+    fake.react(DESK, BEN, 1, "👍")
+    assert (must(fake).key.user, must(fake).data) == (str(BEN), "👍")
+    fake.react(DESK, BEN, 2, "👍", anonymous=True)
+    assert must(fake).author.anonymous
+    fake.react(GROUP, BEN, 1, "👍")
+    assert read(fake) is None
+
+
+def test_of_several_reactions_the_new_one_is_told_and_what_is_no_emoji_is_not(
+    fake: TelegramFake,
+) -> None:
+    fake.allowed = list(ALLOWED)
+    fake.react(ANN, ANN, 1, "👍")
+    change = fake.updates[-1]["message_reaction"]
+    change["new_reaction"] = [{"type": "emoji", "emoji": each} for each in ("❤", "👍")]
+    change["old_reaction"] = [{"type": "emoji", "emoji": "👍"}]
+    assert must(fake).data == "❤"
+    change["old_reaction"], change["new_reaction"] = change["new_reaction"], []
+    assert must(fake).data == ""
+    change["old_reaction"] = []
+    change["new_reaction"] = [{"type": "custom_emoji", "custom_emoji_id": "1"}]
+    assert read(fake) is None
+
+
+def test_reactions_are_asked_for() -> None:
+    assert "message_reaction" in ALLOWED
+
+
+def test_a_group_that_becomes_a_supergroup_has_moved(fake: TelegramFake) -> None:
+    fake.upgrade(GROUP, -1009)
+    there, here = (normalize(update, ACCOUNT, now=NOW) for update in fake.updates[-2:])
+    assert there is not None
+    assert (there.kind, there.key.chat, there.data) == ("moved", str(GROUP), "-1009")
+    assert (there.event_id, there.private) == ("moved:-1009", False)
+    assert here is None
+
+
+def test_an_administrator_who_hides_in_the_desk_is_support(fake: TelegramFake) -> None:
+    thread = fake.topic(DESK, "Case 1")
+    fake.say(DESK, BEN, "I take this one", thread=thread, anonymous=True)
+    message = must(fake)
+    assert message.author.anonymous
+    assert (message.author.name, message.author.id) == ("Support", str(DESK))
+    assert not message.author.is_bot
+    fake.say(GROUP, BEN, "@HeedBot hi", anonymous=True)
+    assert read(fake) is None
+
+
+def test_an_edit_tells_the_new_caption_and_what_hangs_on_it(fake: TelegramFake) -> None:
+    photo = fake.send_photo(DESK, BEN, "teh")
+    fake.edit(DESK, photo, "the")
+    message = must(fake)
+    assert (message.kind, message.text, message.message_id) == ("edited", "the", "1")
+    assert message.attachments[0].kind == "photo"
+    first = message.event_id
+    fake.updates[-1]["edited_message"]["photo"][-1]["file_id"] = "another"
+    assert must(fake).event_id != first
+
+
+def test_a_live_location_that_moves_is_no_edit(fake: TelegramFake) -> None:
+    fake.locate(ANN, ANN)
+    fake.push("edited_message", fake.chats[ANN].messages[1] | {"edit_date": int(NOW)})
+    assert read(fake) is None
+
+
 @pytest.mark.parametrize(
     "more",
     [
         {"pinned_message": {}},
         {"new_chat_members": []},
-        {"migrate_to_chat_id": -100},
+        {"migrate_from_chat_id": -100},
+        {"forum_topic_closed": {}},
+        {"forum_topic_reopened": {}},
+        {"forum_topic_edited": {"name": "x"}},
+        {"forum_topic_created": {"name": "x", "icon_color": 1}},
+        {"video_chat_started": {}},
         {"caption": "x", "sender_chat": {"id": -1, "type": "channel"}},
         {"caption": "x", "from": {"id": 5, "is_bot": True, "first_name": "B"}},
     ],
@@ -250,6 +483,12 @@ SAMPLES.say(ANN, ANN, "/human now")
 SAMPLES.edit(ANN, 1, "@HeedBot edited")
 SAMPLES.say(GROUP, ANN, "@HeedBot look", photo=[{"file_id": "p", "file_size": 3}], reply_to=None)
 SAMPLES.block(BEN)
+SAMPLES.allowed = list(ALLOWED)
+SAMPLES.react(ANN, ANN, 1, "👍")
+SAMPLES.upgrade(GROUP, -1009)
+SAMPLES.poll(ANN, ANN, reply_to=1, forward=True)
+SAMPLES.say(ANN, ANN, "a bold word", entities=[{"type": "bold", "offset": 2, "length": 4}])
+SAMPLES.locate(ANN, ANN, title="here")
 JUNK = st.one_of(
     st.none(),
     st.booleans(),

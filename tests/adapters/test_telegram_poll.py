@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import DeliveryError, SetupError
-from tests.adapters.telegram_room import ANN, BEN, Recorder, adapter, running
+from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP, Recorder, adapter, running
 from tests.fakes.telegram import TelegramFake
 
 
@@ -336,3 +336,32 @@ async def test_the_log_of_a_malformed_update_quotes_nobody(
     assert "set aside" in caplog.text
     assert "planted" not in caplog.text
     assert "planted" in door.poison[0].error
+
+
+async def test_a_desk_that_became_a_supergroup_is_the_desk_also_after_a_restart(
+    fake: TelegramFake,
+) -> None:
+    door = Recorder()
+    fake.group(DESK, forum=True)
+    async with running(fake, door, desk_chats=frozenset({str(DESK)})):
+        fake.upgrade(DESK, -2009)
+        fake.say(-2009, BEN, "here we are")
+        await fake.until(lambda: "here we are" in door.texts())
+    fake.say(-2009, BEN, "still here")
+    fake.say(GROUP, BEN, "not for us")
+    async with running(fake, door, desk_chats=frozenset({str(DESK)})):
+        await fake.until(lambda: "still here" in door.texts() and not fake.updates)
+    assert [one.kind for one in door.messages] == ["moved", "said", "said"]
+    assert "not for us" not in door.texts()
+
+
+async def test_the_desk_is_found_again_when_the_database_was_busy_at_the_start(
+    fake: TelegramFake,
+) -> None:
+    door = Recorder()
+    door.kept = {"telegram/4242/moved/-2002": "-2009"}
+    door.shut = 2
+    fake.say(-2009, BEN, "here we are")
+    async with running(fake, door, desk_chats=frozenset({str(DESK)})):
+        await fake.until(lambda: door.texts() == ["here we are"])
+    assert door.shut == 0

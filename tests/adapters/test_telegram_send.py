@@ -11,16 +11,16 @@ from adapters.telegram import TelegramAdapter
 from adapters.telegram.pace import Pacer
 from core.errors import (
     DeliveryError,
-    NoThread,
     NotSent,
     OutcomeUnknown,
     Refused,
     RetryAfter,
+    Unchangeable,
     Unreachable,
 )
-from core.message import Button, Place
+from core.message import Button, File, Place
 from core.split import split
-from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP, Memory, post, sending
+from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP, Memory, adapter, post, sending
 from tests.fakes.telegram import TelegramFake
 
 
@@ -91,21 +91,134 @@ async def test_notices_and_staff_texts_are_sent_plain_in_one_step(
     assert bot.repeatable(post("reply", "x"))
 
 
-async def test_a_card_is_edited_with_its_buttons(fake: TelegramFake, bot: TelegramAdapter) -> None:
-    claim, close = Button(label="Claim", data="claim:1"), Button(label="Close", data="close:1")
-    sent = await bot.deliver(post("card", "open", DESK, buttons=(claim,)), Memory())
-    edit = post("edit", "claimed", DESK, buttons=(close,), message_id=sent.message_id)
-    await bot.deliver(edit, Memory())
-    [line] = fake.seen(DESK)
-    assert (line.text, line.buttons) == ("claimed", (("Close", "close:1"),))
-    await bot.deliver(edit, Memory())  # "not modified" is done
-
-
 async def test_an_edit_of_a_message_that_is_gone_is_refused(bot: TelegramAdapter) -> None:
-    with pytest.raises(Refused, match="not found"):
+    with pytest.raises(Unchangeable, match="not found"):
         await bot.deliver(post("edit", "x", message_id="99"), Memory())
     with pytest.raises(Refused, match="id of the message"):
         await bot.deliver(post("edit", "x"), Memory())
+
+
+async def test_an_edit_that_telegram_no_longer_allows_is_unchangeable(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    sent = await bot.deliver(post("relay", "teh"), Memory())
+    fake.fail("editMessageText", "400", text="Bad Request: message can't be edited")
+    with pytest.raises(Unchangeable, match="can't be edited"):
+        await bot.deliver(post("edit", "the", message_id=sent.message_id), Memory())
+
+
+async def test_a_card_is_pinned_without_a_sound_and_drawn_again_with_its_buttons(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    claim, close = Button(label="Claim", data="claim:1"), Button(label="Close", data="close:1")
+    sent = await bot.deliver(post("card", "open", DESK, buttons=(claim,), pin=True), Memory())
+    [pin] = fake.called("pinChatMessage")
+    assert pin.params["disable_notification"] == "true"
+    again = post("redraw", "claimed", DESK, buttons=(close,), message_id=sent.message_id)
+    await bot.deliver(again, Memory())
+    [line] = fake.seen(DESK)
+    assert (line.text, line.buttons, line.pinned) == ("claimed", (("Close", "close:1"),), True)
+    assert bot.repeatable(again)
+
+
+async def test_a_card_that_may_not_be_pinned_is_there_all_the_same(
+    fake: TelegramFake, bot: TelegramAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.telegram.pace.GROUP", 0.002)
+    fake.chats[DESK].may_pin = False
+    await bot.deliver(post("card", "open", DESK, pin=True), Memory())
+    fake.chats[DESK].may_pin = True
+    fake.fail("pinChatMessage", "500")
+    await bot.deliver(post("card", "second", DESK, pin=True), Memory())
+    assert [(line.text, line.pinned) for line in fake.seen(DESK)] == [
+        ("open", False),
+        ("second", False),
+    ]
+
+
+async def test_a_message_is_deleted_and_one_that_is_gone_is_done(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    sent = await bot.deliver(post("relay", "oops"), Memory())
+    gone = post("delete", "", message_id=sent.message_id)
+    for _ in range(2):
+        assert (await bot.deliver(gone, Memory())).message_id == sent.message_id
+    assert fake.texts(ANN) == []
+    assert len(fake.called("deleteMessage")) == 2
+    assert bot.repeatable(gone)
+
+
+async def test_after_two_days_a_message_can_no_longer_be_deleted(fake: TelegramFake) -> None:
+    now = [1_700_000_000.0]
+    fake.clock = lambda: now[0]
+    async with sending(fake) as bot:
+        sent = await bot.deliver(post("relay", "old words"), Memory())
+        now[0] += 48 * 3600 + 1
+        with pytest.raises(Unchangeable, match="can't be deleted"):
+            await bot.deliver(post("delete", "", message_id=sent.message_id), Memory())
+    assert fake.texts(ANN) == ["old words"]
+
+
+@pytest.mark.parametrize(("became", "emoji"), [("sent", "👌"), ("edited", "✍"), ("failed", "👎")])
+async def test_staff_see_a_mark_under_their_message(
+    fake: TelegramFake, bot: TelegramAdapter, became: str, emoji: str
+) -> None:
+    written = fake.say(DESK, BEN, "I am on it")
+    mark = post("mark", became, DESK, message_id=str(written))
+    await bot.deliver(mark, Memory())
+    assert fake.seen(DESK)[0].reactions == (emoji,)
+    assert bot.repeatable(mark)
+
+
+async def test_a_reaction_is_put_there_and_taken_back(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    await bot.deliver(post("react", "❤\ufe0f", message_id="1"), Memory())
+    assert fake.seen(ANN)[0].reactions == ("❤",)
+    await bot.deliver(post("react", "", message_id="1"), Memory())
+    assert fake.seen(ANN)[0].reactions == ()
+
+
+async def test_an_emoji_that_telegram_does_not_take_is_refused(bot: TelegramAdapter) -> None:
+    with pytest.raises(Refused, match=r"(?i)reaction_invalid"):
+        await bot.deliver(post("react", "🥦", message_id="1"), Memory())
+
+
+async def test_marks_take_no_slot_of_the_chat_but_wait_when_telegram_asks(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    for _ in range(5):
+        await bot.deliver(post("mark", "sent", message_id="1"), Memory())
+    assert bot._line._pacer.wait(str(ANN)) == 0
+    fake.fail("setMessageReaction", "429", retry_after=40)
+    for _ in range(2):
+        with pytest.raises(RetryAfter):
+            await bot.deliver(post("mark", "sent", message_id="1"), Memory())
+    assert len(fake.called("setMessageReaction")) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "safe"),
+    [
+        ("reply", {}, True),
+        ("edit", {"message_id": "1"}, True),
+        ("redraw", {"message_id": "1"}, True),
+        ("delete", {"message_id": "1"}, True),
+        ("mark", {"message_id": "1"}, True),
+        ("react", {"message_id": "1"}, True),
+        ("thread", {"message_id": "1"}, True),
+        ("card", {"message_id": "1"}, True),
+        ("thread", {}, False),
+        ("card", {}, False),
+        ("relay", {}, False),
+        ("relay", {"message_id": "1", "files": (File(name="", kind="photo", content=b""),)}, False),
+    ],
+)
+def test_only_changes_of_what_is_there_may_be_repeated(
+    kind: str, more: dict[str, Any], *, safe: bool
+) -> None:
+    one = adapter(TelegramFake())
+    assert one.repeatable(post(kind, "x", **more)) is safe
 
 
 async def test_markdown_becomes_entities_also_behind_an_emoji(
@@ -147,6 +260,24 @@ async def test_refused_formatting_falls_back_to_the_same_text_plain(
     assert fake.texts(ANN) == ["**bold**"]
 
 
+async def test_formatted_words_of_people_keep_their_formatting_when_sent_and_edited(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    sent = await bot.deliver(post("relay", "**bold** and 2 \\* 3", formatted=True), Memory())
+    await bot.deliver(post("relay", "only 2 \\* 3", formatted=True), Memory())
+    await bot.deliver(post("relay", "as *is*"), Memory())
+    edit = post("edit", "*new* and 2 \\* 3", formatted=True, message_id=sent.message_id)
+    await bot.deliver(edit, Memory())
+    assert [(line.text, line.entities) for line in fake.seen(ANN)[1:]] == [
+        ("new and 2 * 3", ("italic",)),
+        ("only 2 * 3", ()),
+        ("as *is*", ()),
+    ]
+    fake.fail("sendMessage", "400", text="Bad Request: can't parse entities: no")
+    await bot.deliver(post("relay", "**bold**", formatted=True), Memory())
+    assert fake.texts(ANN)[-1] == "**bold**"
+
+
 async def test_half_a_character_does_not_stop_a_post(
     fake: TelegramFake, bot: TelegramAdapter
 ) -> None:
@@ -177,43 +308,17 @@ async def test_a_deleted_question_does_not_stop_the_answer(
     assert fake.texts(GROUP) == ["Answer"]
 
 
-async def test_a_private_answer_quotes_nobody(fake: TelegramFake, bot: TelegramAdapter) -> None:
-    await bot.deliver(post("reply", "Answer", reply_to="1"), Memory())
-    assert fake.seen(ANN)[-1].reply_to is None
+async def test_a_private_answer_quotes_whom_it_is_told_to(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    await bot.deliver(post("relay", "Answer", reply_to="1"), Memory())
+    await bot.deliver(post("relay", "Answer"), Memory())
+    assert [line.reply_to for line in fake.seen(ANN)[1:]] == [1, None]
 
 
 async def test_link_previews_are_off(fake: TelegramFake, bot: TelegramAdapter) -> None:
     await bot.deliver(post("notice", "see https://a.example"), Memory())
     assert fake.calls[-1].params["link_preview_options"] == {"is_disabled": True}
-
-
-async def test_a_topic_is_opened_and_written_to(fake: TelegramFake, bot: TelegramAdapter) -> None:
-    receipt = await bot.deliver(post("thread", "Ann, angry " + "x" * 200, DESK), Memory())
-    await bot.deliver(post("card", "Case 1", DESK, thread=receipt.thread), Memory())
-    assert fake.texts(DESK, int(receipt.thread)) == ["Case 1"]
-    assert len(fake.chats[DESK].topics[int(receipt.thread)]["name"]) == 128
-    assert not bot.repeatable(post("thread", "x", DESK))
-
-
-async def test_where_no_topic_can_be_had_it_says_so(
-    fake: TelegramFake, bot: TelegramAdapter
-) -> None:
-    with pytest.raises(NoThread, match="not a forum"):
-        await bot.deliver(post("thread", "Case", GROUP), Memory())
-    fake.chats[DESK].rights = False
-    with pytest.raises(NoThread, match="Not enough rights"):
-        await bot.deliver(post("thread", "Case", DESK), Memory())
-
-
-async def test_a_deleted_or_closed_topic_is_no_thread(
-    fake: TelegramFake, bot: TelegramAdapter
-) -> None:
-    with pytest.raises(NoThread, match="thread not found"):
-        await bot.deliver(post("card", "x", DESK, thread="55"), Memory())
-    thread = fake.topic(DESK, "Case")
-    fake.chats[DESK].topics[thread]["closed"] = True
-    with pytest.raises(NoThread, match="Topic_closed"):
-        await bot.deliver(post("card", "x", DESK, thread=str(thread)), Memory())
 
 
 async def test_who_blocked_the_bot_is_unreachable(fake: TelegramFake, bot: TelegramAdapter) -> None:
@@ -294,7 +399,7 @@ async def test_errors_never_carry_the_token(fake: TelegramFake, bot: TelegramAda
         fake.fail("sendMessage", kind)  # type: ignore[arg-type]
         with pytest.raises(DeliveryError) as caught:
             await bot.deliver(post("notice", "x", ANN), Memory())
-        bot._sender._pacer = Pacer(lambda: 0.0)
+        bot._line._pacer = Pacer(lambda: 0.0)
         assert fake.token not in f"{caught.value!r} {caught.value.__cause__!r}"
 
 
@@ -400,3 +505,9 @@ def test_the_pacer_forgets_quiet_chats() -> None:
         now[0] += 1
         pacer.take(str(chat))
     assert len(pacer._idle_at) <= 1001
+
+
+def test_replies_show_while_they_are_written_in_private_chats_only() -> None:
+    one = adapter(TelegramFake())
+    assert one.previews(post("reply", "x", ANN).place)
+    assert not one.previews(post("reply", "x", GROUP).place)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from adapters.telegram.normalize import ALLOWED
 from tests.adapters.telegram_room import ANN, Recorder, adapter, running
 from tests.fakes.telegram import TelegramFake
 
@@ -35,7 +36,7 @@ async def test_an_update_is_stored_before_200_is_answered(fake: TelegramFake) ->
         assert door.texts() == ["hello"]
         assert bot.health().state == "ok"
     assert fake.webhook == {"url": "https://bot.example/telegram", "secret": "s3cret"}
-    assert fake.allowed == ["message", "edited_message", "callback_query", "my_chat_member"]
+    assert fake.allowed == list(ALLOWED)
     assert not fake.called("getUpdates")
 
 

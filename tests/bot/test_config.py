@@ -173,3 +173,46 @@ def test_the_example_loads_and_says_the_defaults() -> None:
     for section in Settings.model_fields:
         value: BaseModel = getattr(loaded, section)
         assert value == getattr(defaults, section), section
+
+
+def test_a_switch_is_true_or_false_in_the_file_and_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("heed.toml").write_text("[desk]\ngive_back = true\ncsat = false\n", encoding="utf-8")
+    monkeypatch.setenv("HEED_DESK__DRY_RUN", "true")
+    monkeypatch.setenv("HEED_DESK__CSAT", "1")
+    desk = load().desk
+    assert (desk.give_back, desk.dry_run, desk.csat, desk.anonymous) == (True, True, True, False)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('dry_run = "perhaps"', "desk.dry_run in heed.toml must be true or false"),
+        ("alerts_per_day = true", "must not be true or false"),
+        ("incident_users = 1", "desk.incident_users in heed.toml must be at least 2"),
+        ("t2_minutes = 3", "t1_minutes, t2_minutes and t3_minutes must rise"),
+        ('timezone = "Mars/Base"', "must be a time zone such as Europe/Berlin or UTC"),
+        ('timezone = "../etc"', "must be a time zone"),
+        ('hours = "always"', "desk.hours in heed.toml cannot be read"),
+        ('on_call = "pager:5"', "must be web, telegram:<chat id>"),
+        ('lock = "none"', "must be 'soft' or 'hard'"),
+        ('role_name = ""', "must not be empty"),
+        ("t1_minutes = 0", "must be greater than 0"),
+    ],
+)
+def test_a_wrong_setting_of_the_desk_is_told(line: str, says: str) -> None:
+    told = _told(f"[desk]\n{line}\n")
+    assert says in told
+    assert told.endswith(".")
+
+
+def test_who_is_on_call_is_written_like_staff() -> None:
+    assert Desk().on_call_places == ()
+    assert Desk(on_call="discord:5").on_call_places == (StaffPlace("discord", "5"),)
+    assert Desk(on_call="telegram:-1, web").on_call_places == (
+        StaffPlace("telegram", "-1"),
+        StaffPlace("web"),
+    )
+    both = Desk(members=[1, 2], roles="7, 8")
+    assert (both.members, both.roles) == (("1", "2"), ("7", "8"))

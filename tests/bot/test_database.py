@@ -19,7 +19,7 @@ from bot import database
 from bot.settings import Database, Settings
 from core import store
 from core.errors import SetupError
-from core.store import create_tables, open_engine, outbox, people
+from core.store import create_tables, open_engine, outbox, people, record
 from core.tables import metadata
 from tests.core.ground import Ground, opened, said
 
@@ -59,10 +59,11 @@ def shape(url: str) -> set[tuple[str, str, str]]:
     return {row for row in rows if row[2] != "alembic_version"}
 
 
-def columns(url: str) -> dict[str, list[tuple[object, ...]]]:
+def columns(url: str) -> dict[str, dict[str, tuple[object, ...]]]:
+    """Return type, nullness, default and key of every column; a later one stands at the end."""
     with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
         found = {
-            name: connection.execute(f"PRAGMA table_info({name})").fetchall()
+            name: {row[1]: row[2:] for row in connection.execute(f"PRAGMA table_info({name})")}
             for name in metadata.tables
         }
     connection.close()
@@ -291,10 +292,9 @@ def test_forgetting_takes_only_the_one_it_was_asked_for(ground: Ground, settings
 def test_an_export_holds_what_was_said_and_judged_but_no_notes(
     ground: Ground, settings: Settings
 ) -> None:
-    from core.store import desk
 
     talk(ground)
-    ground.do(desk.note, case_id=1, who="Ben", words="between us", now=1.0)
+    ground.do(record.note, case_id=1, who="Ben", words="between us", now=1.0)
     [kept] = database.export(settings, "telegram:ann")
     told = json.dumps(kept)
     assert kept["person"]["user"] == "ann"

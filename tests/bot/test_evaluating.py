@@ -7,6 +7,9 @@ import gzip
 import importlib.util
 import json
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,13 @@ from bot.evaluating.hearing import make_tool
 from bot.evaluating.rows import Row, read
 from bot.settings import Database, Model, Settings
 from core.errors import EngineError, PromptError, SetupError
-from core.store import Inline, Store
-from core.tables import case, conversation, decision
+from core.handoff import Action
+from core.message import Scores
+from core.store import desk as desk_rows, people, sample, tuning
+from core.store.turns import Heard, Plan
+from core.tables import history
 from tests.checkpoints import make_checkpoint
+from tests.core.ground import DECISION, OPENING, Ground, said as message
 from tests.fakes.openai import OpenAIFake
 
 TABLE = Settings(model=Model(name="embedded"))
@@ -414,31 +421,75 @@ def scores(strong: float, negative: float = 0.8, confidence: float = 0.9) -> dic
     }
 
 
-class Desk:
-    """A database with judged messages and cases, written row by row."""
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the file of a database without rows, as the program makes it."""
+    path = tmp_path_factory.mktemp("empty") / "heed.db"
+    database.upgrade(f"sqlite:///{path}")
+    return path.read_bytes()
 
-    def __init__(self, url: str) -> None:
-        database.upgrade(url)
-        self.store = Store(url, Inline)
+
+class Desk:
+    """A database that the real store fills: people write, rules open, staff settle and judge."""
+
+    def __init__(self, path: Path, empty: bytes) -> None:
+        path.write_bytes(empty)
+        self.ground = Ground(path)
         self.heard = 0
 
-    def person(self, number: int) -> None:
-        self._add(conversation, id=number, user=f"u{number}", opened_at=0.0, touched_at=0.0)
-
-    def hear(self, person: int, at: float, said: dict[str, Any] | None, **more: Any) -> None:
+    def hear(
+        self,
+        user: str,
+        at: float,
+        said: dict[str, Any] | None,
+        rule: str = "",
+        *,
+        dry: bool = False,
+        lang: str = "en",
+    ) -> int | None:
+        """Take one message through a turn; a rule opens a case, but for a dry run."""
         self.heard += 1
-        values = {"opened": False, "trace": [], "mood": 0.0, "versions": {}, **more}
-        ids = {"id": self.heard, "inbox_id": self.heard, "conversation_id": person}
-        self._add(decision, **ids, at=at, scores=said, **values)
+        self.ground.now = at
+        self.ground.take(message(self.heard, "words", user=user, sent_at=at))
+        start = self.ground.begin(self.ground.conversation(user).id)
+        assert start is not None
+        facts = {**DECISION, "rule": rule, "opened": bool(rule) and not dry, "dry": dry}
+        heard = Heard(
+            row=start.rows[0],
+            scores=None if said is None else Scores(**{**said, "lang": lang}),
+            decision=facts,
+        )
+        opens = bool(rule) and not dry and start.case_id is None
+        opening = replace(OPENING, rule=rule) if opens else None
+        finished = self.ground.finish(start, Plan(heard=(heard,), opening=opening, lang=lang))
+        assert finished is not None
+        return finished.case_id
 
-    def close(self, number: int, person: int, rule: str, verdict: str | None, at: float) -> None:
-        """Add a case; `verdict` None leaves it open."""
-        closed = {"resolved_at": at + 600, "resolved_by": "kim", "verdict": verdict}
-        state = {"state": "queued"} if verdict is None else {"state": "resolved", **closed}
-        self._add(case, id=number, conversation_id=person, rule=rule, opened_at=at, **state)
+    async def act(self, case_id: int, verb: str, text: str = "") -> None:
+        who = {"who": "Kim", "by": "web:Kim"}
+        await self.ground.handoff.act(Action(case_id=case_id, verb=verb, text=text, **who))
 
-    def _add(self, table: Any, **values: Any) -> None:
-        self.store.write_now(lambda c: c.execute(table.insert().values(**values)))
+    async def close(self, case_id: int, verdict: str = "") -> None:
+        """Settle a case ten minutes later; staff may say what they think of it, or not."""
+        self.ground.now += 600
+        if verdict == "not needed":
+            await self.act(case_id, "notneeded")
+            return
+        await self.act(case_id, "resolve")
+        if verdict:
+            await self.act(case_id, "verdict", verdict)
+
+    def line_of(self, user: str) -> int:
+        """Return the first line that somebody wrote."""
+        of = self.ground.conversation(user).id
+        return self.ground.rows(history, conversation_id=of, role="user")[0].id
+
+
+@pytest.fixture
+def desk(tmp_path: Path, migrated: bytes) -> Iterator[Desk]:
+    made = Desk(tmp_path / "heed.db", migrated)
+    yield made
+    made.ground.close()
 
 
 @pytest.fixture
@@ -447,6 +498,12 @@ def url(tmp_path: Path) -> str:
 
 
 def verdicts(url: str, tmp_path: Path, budget: float | None = None) -> tuple[dict, str]:
+    """Judge as the command does, where no loop runs."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_verdicts, url, tmp_path, budget).result()
+
+
+def _verdicts(url: str, tmp_path: Path, budget: float | None) -> tuple[dict, str]:
     told: list[str] = []
     settings = Settings(model=Model(name="embedded"), database=Database(url=url))
     out, page = tmp_path / "v.json", tmp_path / "v.html"
@@ -457,46 +514,157 @@ def verdicts(url: str, tmp_path: Path, budget: float | None = None) -> tuple[dic
         json_out=out,
         html_out=page,
     )
-    assert "<svg" in page.read_text("utf-8")
+    whole = _Page(page.read_text("utf-8"))
+    assert whole.open == []
+    assert whole.count("svg") >= 1
     return json.loads(out.read_text("utf-8")), "\n".join(told)
 
 
-@pytest.fixture
-def desk(url: str) -> Any:
-    """Ten days: four spikes (three needed), a request (needed), an open case, calm messages."""
-    made = Desk(url)
-    for number in range(1, 9):
-        made.person(number)
+async def ten_days(desk: Desk) -> None:
+    """Four spikes (three needed), a request, a case that nobody judged, and calm messages."""
     for number, strong in enumerate((0.95, 0.9, 0.85, 0.8), start=1):
-        at = number * DAY
-        made.hear(number, at, scores(strong), opened=True, rule="spike", case_id=number)
-        made.close(number, number, "spike", "" if number != 4 else "not needed", at)
-    made.hear(5, 5 * DAY, scores(0.1), opened=True, rule="request", case_id=5)
-    made.close(5, 5, "request", "", 5 * DAY)
-    made.hear(6, 6 * DAY, scores(0.9), opened=True, rule="spike", case_id=6)
-    made.close(6, 6, "spike", None, 6 * DAY)
-    for number in range(4):
-        made.hear(7, 7 * DAY + number, scores(0.4))
-    made.hear(8, 0.0, scores(0.99, negative=0.2))  # loud, but not negative: never a spike
-    made.hear(8, 10 * DAY, None)
-    made.hear(8, 10 * DAY, scores(0.0, negative=0.1))
-    yield made
-    made.store.close()
+        case_id = desk.hear(f"u{number}", number * DAY, scores(strong), "spike")
+        await desk.close(case_id, "right" if number != 4 else "not needed")
+    await desk.close(desk.hear("u5", 5 * DAY, scores(0.1), "request"), "right")
+    desk.hear("u6", 6 * DAY, scores(0.9), "spike")
+    for second in range(4):
+        desk.hear("u7", 7 * DAY + second, scores(0.4))
+    desk.hear("u8", 0.0, scores(0.99, negative=0.2))  # loud, but not negative: never a spike
+    desk.hear("u8", 10 * DAY, None)
+    desk.hear("u8", 10 * DAY, scores(0.0, negative=0.1))
 
 
-@pytest.mark.usefixtures("desk")
-def test_verdicts_give_the_precision_of_each_rule(url: str, tmp_path: Path) -> None:
+async def test_verdicts_give_the_precision_of_each_rule(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    await ten_days(desk)
     report, told = verdicts(url, tmp_path)
     assert (report["messages"], report["cases"]) == (13, 6)
     assert (report["precision"]["needed"], report["precision"]["judged"]) == (4, 5)
     assert report["precision"]["value"] == 0.8
+    assert report["precision"]["low"] == pytest.approx(0.3755, abs=1e-3)  # Wilson's, by hand
     rules = {found["rule"]: (found["needed"], found["judged"]) for found in report["rules"]}
     assert rules == {"request": (1, 1), "spike": (3, 4)}
+    assert (report["mood"]["needed"], report["mood"]["judged"]) == (3, 4)
     assert "5 of them judged" in told
 
 
-@pytest.mark.usefixtures("desk")
-def test_alerts_a_day_fall_as_the_threshold_rises(url: str, tmp_path: Path) -> None:
+async def test_cases_without_a_verdict_are_shown_apart_and_are_never_right(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    await desk.close(desk.hear("ann", DAY, scores(0.9), "spike"))  # settled, but not judged
+    desk.hear("bob", 2 * DAY, scores(0.9), "spike")  # still open
+    desk.hear("cid", 3 * DAY, scores(0.9), "slide", dry=True)
+    report, told = verdicts(url, tmp_path)
+    assert report["unjudged"] == {"cases": 2, "open": 1, "dry": 1}
+    assert (report["precision"]["judged"], report["precision"]["value"]) == (0, None)
+    assert report["precision"]["unjudged"] == 3
+    assert report["reliability"] is None
+    assert "Without a verdict, and counted neither as right nor as wrong: 2 cases (1 still" in told
+    assert "Nothing was judged yet" in told
+    await desk.act(1, "verdict", "right")
+    report, _ = verdicts(url, tmp_path)
+    assert (report["precision"]["judged"], report["precision"]["needed"]) == (1, 1)
+    assert report["unjudged"]["cases"] == 1
+
+
+async def test_precision_is_told_by_the_language_of_the_message(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    for number, lang in enumerate(("en", "zh", "zh", "zh-TW")):
+        case_id = desk.hear(f"u{number}", number * DAY, scores(0.9), "spike", lang=lang)
+        await desk.close(case_id, "not needed" if number == 1 else "right")
+    report, told = verdicts(url, tmp_path)
+    langs = {found["lang"]: (found["needed"], found["judged"]) for found in report["languages"]}
+    assert langs == {"en": (1, 1), "zh": (2, 3)}
+    assert all(0 <= found["low"] <= found["high"] <= 1 for found in report["languages"])
+    assert "by language" in told
+
+
+async def test_recall_is_told_as_far_as_it_is_known(desk: Desk, url: str, tmp_path: Path) -> None:
+    await desk.close(desk.hear("found", DAY, scores(0.9), "spike"), "right")
+    desk.hear("late", 2 * DAY, scores(0.6))
+    case_id = desk.hear("late", 2 * DAY + 300, scores(0.9), "slide")
+    await desk.close(case_id, f"too late {desk.line_of('late')}")
+    await desk.close(desk.hear("asked", 3 * DAY, scores(0.1), "request"), "right")
+    await desk.close(desk.hear("unsaid", 4 * DAY, scores(0.1), "request"))  # asked all the same
+    await desk.close(desk.hear("curious", 5 * DAY, scores(0.1), "request"), "not needed")
+    desk.hear("seen", 6 * DAY, scores(0.9), "spike", dry=True)
+    await desk.close(desk.hear("seen", 6 * DAY + 60, scores(0.1), "request"), "right")
+    report, told = verdicts(url, tmp_path)
+    recall = report["recall"]
+    assert (recall["found"], recall["missed"]) == (1, 3)
+    assert (recall["asked"], recall["too_late"], recall["preceded"]) == (2, 1, 1)
+    assert recall["value"] == 0.25
+    assert recall["low"] < 0.25 < recall["high"]
+    [late] = report["late"]
+    assert (late["case"], late["rule"], late["seconds"]) == (case_id, "slide", 300.0)
+    assert late["strong"] == 0.6  # of the message that should have been enough
+    assert report["precision"]["too_late"] == 1
+    assert "True recall is not knowable from this alone" in told
+
+
+async def test_a_mood_rule_of_an_earlier_case_came_not_before_a_later_request(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    await desk.close(desk.hear("ann", DAY, scores(0.9), "spike"), "right")
+    await desk.close(desk.hear("ann", DAY + 3600, scores(0.1), "request"), "right")
+    recall = verdicts(url, tmp_path)[0]["recall"]
+    assert (recall["asked"], recall["preceded"], recall["value"]) == (1, 0, 0.5)
+
+
+async def test_a_request_in_a_case_that_mood_opened_is_no_miss(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    case_id = desk.hear("ann", DAY, scores(0.9), "spike")
+    desk.hear("ann", DAY + 60, scores(0.1), "request")
+    desk.ground.do(desk_rows.set_values, case_id=case_id, values={"rule": "request"})
+    await desk.close(case_id, "right")
+    report, _ = verdicts(url, tmp_path)
+    assert [rule["rule"] for rule in report["rules"]] == ["spike"]  # what opened it, not what came
+    assert (report["recall"]["found"], report["recall"]["missed"]) == (1, 0)
+
+
+async def test_alerts_of_a_dry_run_join_once_staff_judged_them(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    for number, strong in enumerate((0.95, 0.9, 0.75)):
+        desk.hear(f"u{number}", number * DAY, scores(strong), "spike", dry=True)
+    desk.hear("u3", 3 * DAY, scores(0.8), "spike", dry=True)
+    for row, verb in ((1, "dry right"), (2, "dry right"), (3, "dry not needed")):
+        await desk.act(row, verb)
+    report, told = verdicts(url, tmp_path)
+    assert (report["cases"], report["dry"]) == (0, 4)
+    assert (report["precision"]["needed"], report["precision"]["judged"]) == (2, 3)
+    assert report["unjudged"] == {"cases": 0, "open": 0, "dry": 1}
+    steps = {step["threshold"]: (step["needed"], step["judged"]) for step in report["steps"]}
+    assert steps[0.9] == (2, 2)
+    assert steps[report["in_force"]] == (2, 3)
+    assert report["recall"]["found"] == 2
+    assert "4 alerts held back by a dry run, 3 of them judged" in told
+
+
+async def test_strong_is_held_against_the_verdicts(desk: Desk, url: str, tmp_path: Path) -> None:
+    for number in range(20):
+        strong = 0.75 if number < 10 else 0.95
+        case_id = desk.hear(f"u{number}", number * 3600.0, scores(strong), "spike")
+        right = number >= 10 or number % 5 == 0  # two of ten, then ten of ten
+        await desk.close(case_id, "right" if right else "not needed")
+    await desk.close(desk.hear("calm", DAY, scores(0.01), "request"), "right")  # says nothing of it
+    report, told = verdicts(url, tmp_path)
+    curve = report["reliability"]
+    assert curve["rows"] == 20
+    assert [round(b["said"], 2) for b in curve["bins"]] == [0.75, 0.95]
+    assert [b["right"] for b in curve["bins"]] == [0.2, 1.0]
+    assert all(b["low"] < b["right"] + 1e-9 and b["right"] <= b["high"] for b in curve["bins"])
+    assert curve["error"] == pytest.approx((0.55 + 0.05) / 2, abs=1e-6)
+    assert "How strong, and how often needed" in told
+
+
+async def test_alerts_a_day_fall_as_the_threshold_rises(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    await ten_days(desk)
     report, _ = verdicts(url, tmp_path)
     assert report["days"] == 10
     assert report["others_a_day"] == 0.1
@@ -510,8 +678,21 @@ def test_alerts_a_day_fall_as_the_threshold_rises(url: str, tmp_path: Path) -> N
     assert judged_from == report["in_force"]  # nothing is known of what was never alerted
 
 
-@pytest.mark.usefixtures("desk")
-def test_a_budget_finds_its_threshold_or_says_that_there_is_none(url: str, tmp_path: Path) -> None:
+async def test_the_threshold_in_force_is_the_one_that_the_page_has_set(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    await ten_days(desk)
+    changes = {"escalation.strong": "0.9"}
+    desk.ground.do(tuning.put, changes=changes, who="Kim", now=11 * DAY)
+    report, _ = verdicts(url, tmp_path)
+    assert report["in_force"] == 0.9
+    assert next(s["threshold"] for s in report["steps"] if s["judged"]) == 0.9
+
+
+async def test_a_budget_finds_its_threshold_or_says_that_there_is_none(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    await ten_days(desk)
     report, told = verdicts(url, tmp_path, budget=0.4)
     assert report["budget"] == {"alerts_a_day": 0.4, "threshold": 0.86, "gives": 0.4}
     assert "the threshold of strong is 0.86" in told
@@ -520,33 +701,48 @@ def test_a_budget_finds_its_threshold_or_says_that_there_is_none(url: str, tmp_p
     assert "No threshold of strong keeps within 0.05 alerts a day" in told
 
 
-def test_without_verdicts_the_alerts_are_told_all_the_same(url: str, tmp_path: Path) -> None:
-    desk = Desk(url)
-    desk.person(1)
-    desk.hear(1, 0.0, scores(0.7))
-    desk.store.close()
+async def test_evidence_in_an_open_case_is_no_second_alert(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    case_id = desk.hear("ann", DAY, scores(0.9), "spike")
+    desk.hear("ann", DAY + 60, scores(0.75), "money")
+    desk.hear("ann", DAY + 90, scores(0.75), "spike")
+    await desk.close(case_id, "right")
+    report, _ = verdicts(url, tmp_path)
+    assert report["others_a_day"] == 0.0
+    assert [step["judged"] for step in report["steps"] if step["threshold"] == 0.9] == [1]
+
+
+def test_without_verdicts_the_alerts_are_told_all_the_same(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    desk.hear("ann", 0.0, scores(0.7))
     report, told = verdicts(url, tmp_path)
-    assert report["precision"]["value"] is None
+    assert report["precision"]["value"] is report["recall"]["value"] is None
     assert report["steps"][0]["alerts_a_day"] == 1.0
-    assert "No case was judged yet" in told
+    assert "Nothing was judged yet" in told
 
 
-def test_a_case_that_erasing_closed_is_no_verdict(url: str, tmp_path: Path) -> None:
-    desk = Desk(url)
-    desk.person(1)
-    desk.hear(1, 0.0, scores(0.7))
-    desk.store.write_now(
-        lambda c: c.execute(
-            case.insert().values(id=1, conversation_id=1, state="resolved", opened_at=0.0)
-        )
-    )
-    desk.store.close()
-    assert verdicts(url, tmp_path)[0]["precision"]["judged"] == 0
+async def test_the_sample_staff_and_cases_of_their_own_are_no_measurement(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    desk.ground.do(sample.fill, now=40 * DAY)
+    with pytest.raises(SetupError, match="no judged message and no verdict yet"):
+        verdicts(url, tmp_path)
+    await desk.close(desk.hear("ann", 41 * DAY, scores(0.9), "staff"), "right")
+    desk.hear("bob", 41 * DAY, scores(0.9))
+    desk.ground.do(people.learn, platform="telegram", bot="heed", user="bob", name="Bob", now=1.0)
+    report, told = verdicts(url, tmp_path)
+    assert (report["messages"], report["cases"], report["by_staff"]) == (1, 0, 1)
+    assert report["precision"]["judged"] == 0
+    assert "1 case that staff opened themselves: left out." in told
 
 
-def test_a_database_that_is_not_there_or_empty_is_said_so(url: str, tmp_path: Path) -> None:
+def test_a_database_that_is_not_there_or_empty_is_said_so(
+    url: str, tmp_path: Path, migrated: bytes
+) -> None:
     with pytest.raises(SetupError, match="heed db upgrade"):
         verdicts(url, tmp_path)
-    database.upgrade(url)
+    (tmp_path / "heed.db").write_bytes(migrated)
     with pytest.raises(SetupError, match="no judged message and no verdict yet"):
         verdicts(url, tmp_path)

@@ -1,17 +1,31 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from adapters.web import WebAdapter
+from bot import database
+from bot.app import App
+from bot.cli import heed as heed_command
+from bot.evaluating.hindsight import replay_stored
 from bot.expecting import Outcome, expect, figures, verdict
 from bot.replay import first_decision, policies, read_dialogue, replay
-from bot.settings import Escalation, Model, Mood, Settings
+from bot.settings import Desk, Escalation, Model, Mood, Settings
 from core.errors import SetupError
 from core.escalation import Policy
 from core.mood import MoodPolicy
+from core.store import privacy
+from tests.walk.house import House, settings_for
 
 EMBEDDED = Model(name="embedded")
 DIALOGUES = Path(__file__).parents[1] / "dialogues"
@@ -290,3 +304,260 @@ def test_every_dialogue_of_the_project_can_be_read() -> None:
         lines = file.read_bytes().splitlines()
         read = [read_dialogue(line, number) for number, line in enumerate(lines, start=1)]
         assert all(one.told and one.kind and one.lang for one in read)
+
+
+# -- what the database holds ---------------------------------------------------------------------
+
+NOON = 1_790_000_000.0 // 86_400 * 86_400 + 43_200
+
+
+class Now:
+    """The clock of a whole Heed, moved by hand."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class Lived:
+    """A Heed that talks with people, for its database's sake."""
+
+    def __init__(self, house: House, now: Now) -> None:
+        self.house, self.now = house, now
+
+    async def say(self, user: str, *texts: str, gap: float = 20.0, **changes: object) -> None:
+        for text in texts:
+            self.now.time += gap
+            await self.house.say(text, user=user, **changes)
+
+    async def close(self, case: int, verb: str = "resolve", verdict: str = "") -> None:
+        self.now.time += 300
+        await self.house.act(case, verb)
+        if verdict:
+            await self.house.act(case, "verdict", text=verdict)
+        await self.house.idle()
+
+
+@asynccontextmanager
+async def lived(settings: Settings) -> AsyncIterator[Lived]:
+    await asyncio.to_thread(database.upgrade, settings.database.url)
+    now = Now()
+    app = App(settings, clock=now)
+    web = {"host": "127.0.0.1", "port": 0, "ready": app.speaker.why_not_ready}
+    app.add(WebAdapter(app.room, clock=now, metrics=app.room.metrics, **web))
+    running = asyncio.create_task(app.run())
+    try:
+        yield Lived(House(app), now)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await app.close()
+
+
+def here(tmp_path: Path, **sections: object) -> Settings:
+    return settings_for(tmp_path, model=EMBEDDED, **sections)
+
+
+def hindsight(
+    settings: Settings,
+    other: Settings | None,
+    tmp_path: Path,
+    *,
+    since: float = NOON,
+    texts: bool = False,
+) -> tuple[dict, str]:
+    """Replay as the command does, where no loop runs."""
+    out, where = io.StringIO(), tmp_path / "hindsight.json"
+    ask = partial(replay_stored, texts=texts, json_out=where, stdout=out)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ask, settings, other, since).result() == 0
+    return json.loads(where.read_text("utf-8")), out.getvalue()
+
+
+def sides(report: dict) -> list[tuple[str | None, str | None]]:
+    return [
+        tuple(None if call[side] is None else call[side]["rule"] for side in ("old", "new"))
+        for call in report["calls"]
+    ]
+
+
+ANGRY = "I hate you, you stupid useless idiots!!!"
+LESS = Escalation(spike_p_neg=1.0, sure_p_neg=1.0, sure_strength=1.0, trouble=9)
+CALM = {"mood": Mood(upset_enter=-0.99), "escalation": LESS}
+
+
+async def a_day(heed: Lived) -> None:
+    """Every way to a case, and cases that end in each way; who is calm is not called."""
+    await heed.say("ann", "hello", FURIOUS, "this is still terrible!!!", "I hate this so much!!")
+    await heed.close(1, verdict="right")
+    await heed.say("ann", FURIOUS, "thank you")  # mood rests
+    await heed.say("bob", "where is my parcel", "where is my parcel", "where is my parcel")
+    await heed.close(2, "notneeded")
+    await heed.say("cid", "hello", "I want to talk to a human")
+    await heed.say("dan", "how do I change my address?", "thanks!")
+    await heed.say("eve", "this is bad", "this is really bad", "awful, nothing works", "terrible!!")
+    heed.now.time += 7200
+    await heed.say("ann", FURIOUS)  # no longer
+
+
+async def test_the_same_settings_call_the_same_people_at_the_same_time(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await a_day(heed)
+    report, out = hindsight(settings, settings, tmp_path)
+    assert report["old"] == report["new"] == report["both"] >= 4
+    assert [old for old, new in sides(report) if old != new] == []
+    assert all(call["old"]["at"] == call["new"]["at"] for call in report["calls"])
+    assert {one["rule"] for one in report["rules"]} >= {"spike", "request", "failure"}
+    assert "only before: 0; only now: 0" in out
+
+
+async def test_other_settings_show_who_is_no_longer_called_and_what_staff_said(
+    tmp_path: Path,
+) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("ann", ANGRY)
+        await heed.close(1, verdict="right")
+        await heed.say("bob", ANGRY)
+        await heed.close(2, "notneeded")
+        await heed.say("cid", "talk to a human please")
+    file = (tmp_path / "heed.db").read_bytes()
+    report, out = hindsight(settings, here(tmp_path, **CALM), tmp_path)
+    assert sides(report) == [("spike", None), ("spike", None), ("request", "request")]
+    assert report["no_longer"] == {"right": 1, "not needed": 1}
+    assert "only before: 2" in out
+    assert "1 not needed, 1 right" in out
+    assert (tmp_path / "heed.db").read_bytes() == file  # nothing is written, so nothing is sent
+
+
+async def test_a_call_that_moves_within_a_case_is_told_as_later(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("ann", ANGRY, "talk to a human", gap=120.0)
+    report, out = hindsight(settings, here(tmp_path, **CALM), tmp_path)
+    assert sides(report) == [("spike", "request")]
+    assert "2.0 min later" in out
+
+
+async def test_settings_that_call_more_people_show_them_as_added(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("ann", "hello", "where is my voucher", "and my voucher number two")
+    more = here(tmp_path, escalation=Escalation(money_words=("voucher",)))
+    report, out = hindsight(settings, more, tmp_path)
+    assert sides(report) == [(None, "money")]  # one case, not one a message
+    assert "added" in out
+
+
+async def test_what_a_dry_run_held_back_counts_as_called(tmp_path: Path) -> None:
+    settings = here(tmp_path, desk=Desk(dry_run=True))
+    async with lived(settings) as heed:
+        await heed.say("ann", ANGRY, ANGRY, "you are all useless, I hate you!!!")
+    report, _ = hindsight(settings, settings, tmp_path)
+    assert sides(report) == [("spike", "spike")]
+    assert hindsight(settings, here(tmp_path, **CALM), tmp_path)[0]["new"] == 0
+
+
+async def test_words_are_shown_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("annabel", "my zebra is gone, talk to a human")
+    for texts in (False, True):
+        report, out = hindsight(settings, settings, tmp_path, texts=texts)
+        told = json.dumps(report) + out
+        assert ("zebra" in told) is texts
+        assert ("talk to a human" in told) is texts
+        assert "annabel" not in told.lower()
+        assert "#1" in out
+
+
+async def test_without_their_words_messages_are_judged_by_their_stored_trace(
+    tmp_path: Path,
+) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await a_day(heed)
+        await heed.house.app.store.write(
+            partial(privacy.retain, text_days=1, score_days=365, now=heed.now.time + 3 * 86_400)
+        )
+    report, out = hindsight(settings, settings, tmp_path)
+    assert report["without_words"] == report["messages"]
+    assert [old for old, new in sides(report) if old != new] == []
+    assert "are without their words" in out
+
+
+async def test_an_edit_is_heard_in_the_place_of_what_it_changes(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("ann", "this is bad", message_id="1")
+        heed.now.time += 5
+        edit = {"message_id": "1", "event_id": "e1", "kind": "edited"}
+        await heed.house.say(ANGRY, user="ann", **edit)
+    report, _ = hindsight(settings, settings, tmp_path)
+    assert sides(report) == [("spike", "spike")]
+
+
+async def test_without_other_settings_those_of_the_page_are_replayed(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("ann", "hello", "where is my voucher")
+        changes = {"escalation.money_words": "voucher"}
+        await heed.house.room.change_settings(changes, "Kim")
+    assert sides(hindsight(settings, None, tmp_path)[0]) == [(None, "money")]
+    assert sides(hindsight(settings, settings, tmp_path)[0]) == []
+
+
+async def test_a_case_that_lies_before_the_range_still_rests_moods_in_it(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("ann", ANGRY)
+        await heed.close(1, "notneeded")
+        since = heed.now.time + 1
+        await heed.say("ann", ANGRY)
+    report, _ = hindsight(settings, settings, tmp_path, since=since)
+    assert (report["messages"], report["old"], report["new"]) == (1, 0, 0)
+    restless = Escalation(not_needed_minutes=0)
+    assert sides(
+        hindsight(settings, here(tmp_path, escalation=restless), tmp_path, since=since)[0]
+    ) == [(None, "spike")]
+
+
+async def test_only_what_was_said_since_then_is_told(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("ann", ANGRY)
+        heed.now.time += 3600
+        later = heed.now.time
+        await heed.say("bob", "hello")
+    report, out = hindsight(settings, settings, tmp_path, since=later)
+    assert (report["messages"], report["old"], report["new"]) == (1, 0, 0)
+    assert "1 message of 1 conversation since" in out
+    with pytest.raises(SetupError, match="name an earlier date"):
+        hindsight(settings, settings, tmp_path, since=later + 86_400)
+
+
+async def test_the_command_takes_a_date_and_another_file(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    async with lived(settings) as heed:
+        await heed.say("ann", ANGRY)
+    url = settings.database.url
+    old, new = tmp_path / "heed.toml", tmp_path / "new.toml"
+    old.write_text(f'[model]\nname = "embedded"\n[database]\nurl = "{url}"\n', "utf-8")
+    new.write_text(
+        "[mood]\nupset_enter = -0.99\n"
+        "[escalation]\nspike_p_neg = 1.0\nsure_p_neg = 1.0\nsure_strength = 1.0\n",
+        "utf-8",
+    )
+    day = datetime.fromtimestamp(NOON, UTC).strftime("%Y-%m-%d")
+    ask = ["--config", str(old), "replay", "--since", day]
+    done = await asyncio.to_thread(CliRunner().invoke, heed_command, [*ask, "--config", str(new)])
+    assert done.exit_code == 0, done.output
+    assert "by the stored rules: 1; by these settings: 0" in done.output
+    same = await asyncio.to_thread(CliRunner().invoke, heed_command, ask)
+    assert "by the stored rules: 1; by these settings: 1" in same.output
+    for wrong in ([*ask, "dialogues.jsonl"], ["replay"], ["replay", "x.jsonl", "--texts"]):
+        refused = await asyncio.to_thread(CliRunner().invoke, heed_command, wrong)
+        assert refused.exit_code == 2

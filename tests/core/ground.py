@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from core.handoff import Handoff
+from core.clockwork import Clockwork
+from core.handoff import DeskPolicy, Handoff, Rules
 from core.message import (
     Arrival,
     Author,
@@ -30,14 +32,20 @@ from core.store import (
     desk,
     intake,
     outbox,
+    receipts,
+    relay,
+    setbacks,
     streams,
     turns,
     views,
 )
-from core.store.desk import Changed, Opening
+from core.store.alarms import Alarms
+from core.store.desk import Opening
 from core.store.outbox import Claim, Lane
+from core.store.record import Changed
+from core.store.relay import Words
 from core.store.turns import Answer, Finished, Heard, Plan, Start
-from core.tables import case, conversation, inbox
+from core.tables import case, conversation, inbox, timer
 from core.texts import Texts
 
 TEXTS = Texts.load()
@@ -114,15 +122,25 @@ class Ground:
         self.store = Store(self.url, Inline)
         self.now = 2000.0
         self.place = place
+        self.more_places: list[Place] = []  # further desks, in order
         self.changes: list[Changed] = []
+        # No picture, no budget and no incident, unless a test asks for them.
+        policy = DeskPolicy(pictures=False)
+        self.rules = Rules(policy=policy, alarms=Alarms(per_day=1000, users=1000))
         self.handoff = Handoff(
             store=self.store,
             texts=TEXTS,
             clock=lambda: self.now,
-            place=lambda: self.place,
+            places=lambda: (*filter(None, [self.place]), *self.more_places),
             limit=lambda _place: TextLimit(size=4096, utf16=True),
             changed=self.changes.append,
+            ring=lambda _lanes: None,
+            rules=lambda: self.rules,
+            suggest=self._suggest,
         )
+
+    async def _suggest(self, conversation_id: int) -> tuple[str, str]:
+        return f"I would say this to {conversation_id}.", "scripted"
 
     def close(self) -> None:
         self.store.close()
@@ -138,6 +156,29 @@ class Ground:
     def row(self, table: Table, **where: Any) -> Any:
         [found] = self.rows(table, **where)
         return found
+
+    def choose(self, **values: Any) -> None:
+        """Let the operator choose something of core.steps.DeskPolicy."""
+        self.rules = replace(self.rules, policy=replace(self.rules.policy, **values))
+
+    def alarmed(self, **values: Any) -> None:
+        """Let the operator choose something of core.store.alarms.Alarms."""
+        self.rules = replace(self.rules, alarms=replace(self.rules.alarms, **values))
+
+    def clockwork(self, **values: Any) -> Clockwork:
+        """Return what carries timers out; nobody is on call unless a test says so."""
+        doors = {"on_call": lambda: (), **values}
+        return Clockwork(
+            store=self.store,
+            handoff=self.handoff,
+            texts=TEXTS,
+            clock=lambda: self.now,
+            **doors,
+        )
+
+    def timers(self, case_id: int | None = 1) -> dict[str, float]:
+        """Return the timers of a case, by kind."""
+        return {row.kind: row.due_at for row in self.rows(timer, case_id=case_id)}
 
     # --- in -----------------------------------------------------------------------------------
 
@@ -195,7 +236,7 @@ class Ground:
 
     def sent(self, post: Post, message_id: str = "", thread: str = "") -> None:
         receipt = Receipt(message_id=message_id or post.message_id or f"m{post.id}", thread=thread)
-        self.do(outbox.sent, row_id=post.id, receipt=receipt, now=self.now)
+        self.do(receipts.sent, row_id=post.id, receipt=receipt, now=self.now)
 
     def send_all(self, lane: Lane = ("person", 1), thread: str = "") -> list[Post]:
         """Send what a lane has, and return it in the order in which it left."""
@@ -205,13 +246,35 @@ class Ground:
             posts.append(claim.post)
         return posts
 
-    def stream(self, start: Start) -> int | None:
+    def later(self, post: Post, seconds: float = 0.0) -> None:
+        """The platform took nothing: the post comes again."""
+        self.do(receipts.later, row_id=post.id, seconds=seconds, error="not sent", now=self.now)
+
+    def ended(self, post: Post, state: outbox.End, error: str = "why") -> None:
+        """Nobody tries this post again."""
+        self.do(setbacks.end, row_id=post.id, state=state, error=error, now=self.now)
+
+    def lost(self, post: Post, *, gone: bool = False, error: str = "not a forum") -> str:
+        """The thread that a post was meant for is not to be had."""
+        return self.do(setbacks.thread_lost, row_id=post.id, error=error, now=self.now, gone=gone)
+
+    def unreachable(self, post: Post) -> int | None:
+        """Whoever the post was meant for cannot be reached."""
+        return self.do(setbacks.unreachable, row_id=post.id, now=self.now)
+
+    def staff_said(self, *parts: str, case_id: int = 1, who: str = "ben") -> Changed:
+        """Answer the person of a case that a human has."""
+        words = Words(whole=" ".join(parts), parts=parts)
+        return self.do(relay.answer, case_id=case_id, by=(who, who), words=words, now=self.now)
+
+    def stream(self, start: Start, shown: str = "I hear") -> int | None:
         return self.do(
             streams.open_stream,
             conversation_id=start.conversation_id,
             inbox_id=start.rows[0].id,
             standing=start.standing,
             now=self.now,
+            shown=shown,
         )
 
 

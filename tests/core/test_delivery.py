@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,14 +19,21 @@ from core.errors import (
     OutcomeUnknown,
     Refused,
     RetryAfter,
+    ThreadGone,
+    ThreadShut,
+    TooLarge,
+    Unchangeable,
     Unreachable,
 )
 from core.handoff import Action
-from core.message import Post, Receipt, TextLimit
+from core.message import Attachment, File, Media, Post, Receipt, TextLimit
 from core.ports import Remember
-from core.store import outbox
+from core.store import outbox, record, relay
+from core.store.outbox import ALBUM
+from core.store.relay import Words
+from core.store.turns import Plan
 from core.tables import conversation, history, outbox as table, staff_thread
-from tests.core.ground import TEXTS, Ground, opened, said
+from tests.core.ground import TEXTS, Ground, heard, opened, said
 
 PERSON = ("person", 1)
 STAFF = ("staff", 1)
@@ -39,6 +47,7 @@ class Platform:
     repeats: bool = False
     placeholder: bool = False
     got: list[Post] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
 
     platform = "telegram"
@@ -54,6 +63,10 @@ class Platform:
             raise self.answers.pop(0)
         thread = "31" if post.kind == "thread" else ""
         return Receipt(message_id=post.message_id or f"m{post.id}", thread=thread)
+
+    async def fetch(self, media: Media) -> File:
+        self.fetched.append(media.file_id)
+        return File(kind=media.kind, name=media.name, content=b"bytes")
 
     def repeatable(self, _post: Post) -> bool:
         return self.repeats
@@ -72,9 +85,32 @@ def platform() -> Platform:
 
 @pytest.fixture
 def delivery(ground: Ground, platform: Platform) -> Delivery:
-    return Delivery(
-        ground.store, {("telegram", "heed"): platform}, lambda: ground.now, say=TEXTS.say
-    )
+    return deliver(ground, {("telegram", "heed"): platform})
+
+
+def deliver(
+    ground: Ground, platforms: dict[tuple[str, str], Platform], *probes: Any, **doors: Any
+) -> Delivery:
+    values = {
+        "draw": _no_file,
+        "ring": lambda _lanes: None,
+        "lost": _nobody,
+        "settled": _noted,
+        **doors,
+    }
+    return Delivery(ground.store, platforms, lambda: ground.now, *probes, say=TEXTS.say, **values)
+
+
+async def _no_file(media: Media) -> File:
+    raise AssertionError(f"nobody asked for {media.name}")
+
+
+async def _noted(conversation_id: int) -> None:
+    assert conversation_id
+
+
+async def _nobody(case_id: int) -> None:
+    raise AssertionError(f"case {case_id} lost its place")
 
 
 def reply(ground: Ground, *numbers: int) -> None:
@@ -177,7 +213,7 @@ async def test_what_ended_lets_the_next_post_go(
 
 async def test_a_platform_that_is_not_connected_keeps_its_posts(ground: Ground) -> None:
     reply(ground)
-    delivery = Delivery(ground.store, {}, lambda: ground.now, say=TEXTS.say)
+    delivery = deliver(ground, {})
     await delivery.work(PERSON)
     assert (state(ground), await delivery.work(PERSON)) == ("queued", 60.0)
     assert "not connected" in ground.row(table).error
@@ -250,13 +286,7 @@ async def test_lanes_with_something_due_are_found(ground: Ground, delivery: Deli
 async def test_a_probe_stands_at_every_step(ground: Ground, platform: Platform) -> None:
     reply(ground)
     steps: list[str] = []
-    made = Delivery(
-        ground.store,
-        {("telegram", "heed"): platform},
-        lambda: ground.now,
-        steps.append,
-        say=TEXTS.say,
-    )
+    made = deliver(ground, {("telegram", "heed"): platform}, steps.append)
     await made.work(PERSON)
     assert steps == [
         "before send claim",
@@ -264,6 +294,128 @@ async def test_a_probe_stands_at_every_step(ground: Ground, platform: Platform) 
         "before sent commit",
         "after sent commit",
     ]
+
+
+def album(ground: Ground) -> None:
+    """Queue two photos that were sent together, for staff."""
+    ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    for number in (2, 3):
+        photo = Attachment(kind="photo", file_id=f"f{number}", name=f"{number}.png", size=2_000_000)
+        ground.take(said(number, "", attachments=(photo,), album="a1"))
+        start = ground.begin()
+        ground.finish(start, Plan(heard=heard(start), copies={start.rows[0].id: ("Ann:",)}))
+    ground.now += ALBUM
+
+
+async def test_an_album_leaves_in_one_call(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    album(ground)
+    while await delivery.work(STAFF) is not None:
+        pass
+    assert [[one.file_id for one in post.media] for post in platform.got] == [["f2", "f3"]]
+    assert {row.state for row in ground.rows(table, album="a1")} == {"sent"}
+
+
+async def test_of_an_album_only_the_file_that_is_too_large_goes_in_words(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    album(ground)
+    platform.answers = [TooLarge("50 MB"), TooLarge("50 MB")]  # together, and the first alone
+    while await delivery.work(STAFF) is not None:
+        pass
+    together, alone, in_words, other = platform.got
+    assert len(together.media) == 2
+    assert [one.file_id for one in alone.media] == ["f2"]
+    assert in_words.media == ()
+    assert "2.png" in in_words.text
+    assert "2 MB" in in_words.text
+    assert [one.file_id for one in other.media] == ["f3"]
+    assert {row.state for row in ground.rows(table, staff_thread_id=1)} == {"sent"}
+
+
+async def test_a_lost_thread_takes_no_photo_of_an_album_along(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    album(ground)
+    platform.answers.append(ThreadGone("TOPIC_DELETED"))
+    while await delivery.work(STAFF) is not None:
+        pass
+    kinds = [post.kind for post in platform.got[1:]]
+    assert kinds == ["thread", "card", "relay", "relay", "ping"]
+    photos = [one.file_id for post in platform.got[1:] for one in post.media]
+    assert photos == ["f2", "f3"]
+
+
+async def test_a_shut_thread_is_opened_and_the_line_follows(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    ground.do(record.tell_staff, case_id=1, words="news", now=ground.now, what="told")
+    platform.answers.append(ThreadShut("TOPIC_CLOSED"))
+    while await delivery.work(STAFF) is not None:
+        pass
+    assert [post.kind for post in platform.got] == ["relay", "thread", "relay"]
+    first, opening, again = platform.got
+    assert (opening.message_id, opening.state) == ("31", "open")
+    assert first.id == again.id
+
+
+async def test_a_desk_that_shuts_us_out_is_told_of_as_lost(
+    ground: Ground, platform: Platform
+) -> None:
+    ground.open_case()
+    lost: list[int] = []
+
+    async def note(case_id: int) -> None:
+        lost.append(case_id)
+
+    delivery = deliver(ground, {("telegram", "heed"): platform}, lost=note)
+    platform.answers.append(Unreachable("kicked"))
+    while await delivery.work(STAFF) is not None:
+        pass
+    assert lost == [1]
+    assert ground.row(staff_thread).status == "lost"
+
+
+async def test_a_message_that_can_no_longer_be_changed_is_said_anew(
+    ground: Ground, platform: Platform, delivery: Delivery
+) -> None:
+    ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    ground.staff_said("Come at 5.")
+    ground.send_all()
+    line = ground.rows(history, role="staff")[-1].id
+    words = Words(whole="Come at 6.", parts=("Come at 6.",))
+    cause = ("changed", 9)
+    ground.do(relay.change_answer, line_id=line, words=words, cause=cause, now=ground.now)
+    platform.answers.append(Unchangeable("too old"))
+    while await delivery.work(PERSON) is not None:
+        pass
+    edit, anew = platform.got
+    assert (edit.kind, anew.kind, anew.text) == ("edit", "relay", "Correction:\nCome at 6.")
+
+
+async def test_a_file_of_the_other_platform_is_fetched_and_brought_along(
+    ground: Ground, platform: Platform
+) -> None:
+    ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    photo = Attachment(kind="photo", file_id="f1", name="a.png")
+    ground.take(said(2, "look", attachments=(photo,)))
+    start = ground.begin()
+    ground.finish(start, Plan(heard=heard(start), copies={start.rows[0].id: ("Ann: look",)}))
+    ground.do(lambda c: c.execute(staff_thread.update().values(platform="discord")))
+    there = Platform()
+    adapters = {("telegram", "heed"): platform, ("discord", "heed"): there}
+    delivery = deliver(ground, adapters)
+    while await delivery.work(STAFF) is not None:
+        pass
+    [post] = there.got
+    assert ([one.name for one in post.files], post.media) == (["a.png"], ())
+    assert platform.fetched == ["f1"]
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,24 @@ import pytest
 
 from core.card import base36
 from core.errors import DeskError, NeedsConfirm, StaleCard
-from core.handoff import Action, Verb
-from core.message import Author, ConversationKey, Message, Place, Scores
-from core.store import desk, views
+from core.handoff import Action
+from core.message import Message, Place, Scores
+from core.store import views
 from core.store.turns import Plan
 from core.tables import audit, case, history, inbox, outbox, staff_thread
+from tests.core.desk_chat import (
+    BEN,
+    STAFF,
+    act,
+    card_of,
+    command,
+    drawn,
+    from_staff,
+    lay_out,
+    owner,
+    pressed,
+    to_person,
+)
 from tests.core.ground import (
     DECISION,
     DESK,
@@ -29,66 +42,11 @@ from tests.core.ground import (
     said,
 )
 
-STAFF = ("staff", 1)
-
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Iterator[Ground]:
     with opened(tmp_path) as made:
         yield made
-
-
-def lay_out(ground: Ground) -> int:
-    """Open a case and let its thread, card and context arrive."""
-    case_id = ground.open_case()
-    ground.send_all(STAFF, thread="31")
-    ground.send_all()
-    return case_id
-
-
-async def act(ground: Ground, verb: Verb, who: str = "Ben", **more: Any) -> desk.Changed:
-    return await ground.handoff.act(Action(case_id=1, verb=verb, who=who, **more))
-
-
-def owner(ground: Ground) -> tuple[str, str, str]:
-    return (ground.conversation().owner, ground.case().state, ground.case().claimed_by)
-
-
-def to_person(ground: Ground) -> list[str]:
-    return [post.text for post in ground.send_all()]
-
-
-def from_staff(
-    text: str = "",
-    *,
-    number: int = 900,
-    who: str = "Ben",
-    thread: str = "31",
-    platform: str = "telegram",
-    **more: Any,
-) -> Message:
-    key = ConversationKey(
-        platform=platform, bot="heed", chat=DESK.chat, thread=thread, user=who.lower()
-    )
-    return Message(
-        key=key,
-        message_id=str(number),
-        author=Author(id=who.lower(), name=who),
-        sent_at=1.0,
-        text=text,
-        order=number,
-        private=False,
-        **more,
-    )
-
-
-def pressed(data: str, *, number: int = 900, who: str = "Ben") -> Message:
-    return from_staff(number=number, who=who, kind="pressed", data=data, event_id=f"p{number}")
-
-
-def command(line: str, *, number: int = 900, who: str = "Ben") -> Message:
-    name, _, rest = line[1:].partition(" ")
-    return from_staff(line, number=number, who=who, kind="command", command=name, argument=rest)
 
 
 # --- row 1: a case is opened --------------------------------------------------------------------
@@ -100,14 +58,16 @@ def test_opening_tells_the_person_and_the_staff_and_gives_the_queue_the_word(
     ground.open_case()
     assert owner(ground) == ("queue", "queued", "")
     assert ground.conversation().version == 1
-    assert [row.what for row in ground.rows(audit)] == ["opened"]
+    assert [row.what for row in ground.rows(audit, case_id=1)] == ["opened"]
     assert to_person(ground) == ["A person will read this."]
     title, card, context, ping = ground.send_all(STAFF, thread="31")
     assert title.text == "#1 Ann"
     assert "mood -0.62" in card.text
-    assert "neg 0.90" in card.text
+    assert "neg .90" in card.text
     assert "model scripted" in card.text
-    assert [button.label for button in card.buttons] == ["Claim", "Resolve", "Not needed"]
+    labels = [button.label for button in card.buttons]
+    assert (labels[0], labels[-3:]) == ("Claim", ["Resolve", "Not needed", "More"])
+    assert card.pin
     assert (context.text, ping.text) == ("what was said", "ann needs a person")
 
 
@@ -133,7 +93,9 @@ def test_row_15_a_watched_case_is_queued_again_in_the_same_thread(ground: Ground
     assert finished.case_id == 1
     assert owner(ground) == ("queue", "queued", "")
     assert len(ground.rows(staff_thread)) == 1
-    assert [post.kind for post in ground.send_all(STAFF)] == ["edit", "ping"]
+    ping, icon = ground.send_all(STAFF)
+    assert (ping.text, icon.state) == ("ann needs a person", "queued")
+    assert "Claim" in [button.label for button in drawn(ground).buttons]
 
 
 # --- row 3: claim -------------------------------------------------------------------------------
@@ -146,9 +108,11 @@ async def test_a_claim_gives_the_word_to_a_human(ground: Ground) -> None:
     assert changed.moved
     assert ground.changes == [changed]
     assert to_person(ground) == []
-    [edit] = ground.send_all(STAFF)
-    assert "With Ben" in edit.text
-    assert edit.buttons[0].label == "Release"
+    [icon] = ground.send_all(STAFF)
+    assert (icon.kind, icon.state) == ("thread", "human")
+    card = drawn(ground)
+    assert "With Ben" in card.text
+    assert card.buttons[0].label == "Release"
 
 
 async def test_of_two_who_press_claim_one_has_it(ground: Ground) -> None:
@@ -159,7 +123,8 @@ async def test_of_two_who_press_claim_one_has_it(ground: Ground) -> None:
         act(ground, "claim", "Zoe", version=version),
         return_exceptions=True,
     )
-    assert isinstance(results[1], StaleCard)
+    assert isinstance(results[1], NeedsConfirm)
+    assert "Ben took this" in str(results[1])
     assert owner(ground) == ("human", "human", "Ben")
 
 
@@ -183,7 +148,7 @@ async def test_the_first_reply_claims_and_reaches_the_person(ground: Ground) -> 
     lay_out(ground)
     await act(ground, "reply", text="I am here.")
     assert owner(ground) == ("human", "human", "Ben")
-    assert to_person(ground) == ["I am here."]
+    assert to_person(ground) == [f"{BEN}I am here."]
     line = ground.rows(history)[-1]
     assert (line.role, line.name, line.text) == ("staff", "Ben", "I am here.")
     assert ground.case().first_reply_at == ground.now
@@ -200,7 +165,7 @@ async def test_a_long_answer_is_split_for_the_persons_platform(ground: Ground) -
     parts = to_person(ground)
     assert len(parts) > 1
     assert all(len(part) <= 4096 for part in parts)
-    assert " ".join(parts).split() == words.split()
+    assert " ".join(parts).removeprefix(BEN).split() == words.split()
     assert ground.rows(history)[-1].text == words
 
 
@@ -209,15 +174,15 @@ async def test_a_second_persons_answer_is_held_until_confirmed(ground: Ground) -
     await act(ground, "reply", text="mine")
     with pytest.raises(NeedsConfirm):
         await act(ground, "reply", "Zoe", text="theirs")
-    assert to_person(ground) == ["mine"]
+    assert to_person(ground) == [f"{BEN}mine"]
     assert [row.text for row in ground.rows(history, role="staff")] == ["mine"]
     await act(ground, "reply", "Zoe", text="theirs", confirm=True)
-    assert to_person(ground) == ["theirs"]
-    assert owner(ground)[2] == "Zoe"
+    assert to_person(ground) == ["Zoe · Support\ntheirs"]
+    assert owner(ground)[2] == "Ben"  # who answers beside the holder does not take over
 
 
 @pytest.mark.parametrize("verb", ["reply", "note"])
-async def test_an_answer_or_note_needs_words(ground: Ground, verb: Verb) -> None:
+async def test_an_answer_or_note_needs_words(ground: Ground, verb: str) -> None:
     lay_out(ground)
     with pytest.raises(DeskError, match="needs some text"):
         await act(ground, verb, text="  ")
@@ -226,6 +191,7 @@ async def test_an_answer_or_note_needs_words(ground: Ground, verb: Verb) -> None
 
 async def test_what_the_machine_had_not_sent_is_withdrawn_by_a_claim(ground: Ground) -> None:
     lay_out(ground)
+    await act(ground, "claim")
     await act(ground, "botback")
     ground.take(said(2))
     ground.answer(ground.begin(), "too late")
@@ -277,7 +243,8 @@ async def test_row_17_somebody_who_writes_again_is_in_the_same_thread(ground: Gr
     ground.finish(start, Plan(heard=heard(start), reopen=("I told the team.", "wrote again")))
     assert owner(ground) == ("queue", "queued", "")
     assert to_person(ground)[-1] == "I told the team."
-    assert [post.text for post in ground.send_all(STAFF)][-1] == "wrote again"
+    assert "wrote again" in [post.text for post in ground.send_all(STAFF)]
+    assert len(ground.rows(staff_thread)) == 1
 
 
 async def test_not_needed_goes_back_to_the_bot_and_rests_twice_as_long_each_time(
@@ -332,13 +299,29 @@ async def test_given_back_the_bot_answers_and_staff_watch(ground: Ground) -> Non
     assert owner(ground) == ("human", "human", "Ben")
 
 
-async def test_a_watched_case_is_resolved_without_a_word(ground: Ground) -> None:
-    lay_out(ground)
-    await act(ground, "botback")
-    to_person(ground)
+async def test_a_case_that_was_only_watched_is_resolved_without_a_word(ground: Ground) -> None:
+    ground.open_case(opening=replace(OPENING, rule="staff", state="watch", notice=""))
     await act(ground, "resolve")
     assert to_person(ground) == []
     assert ground.case().reopen_until is None
+
+
+async def test_one_that_was_given_back_is_settled_in_words(ground: Ground) -> None:
+    lay_out(ground)
+    await act(ground, "claim")
+    await act(ground, "botback")
+    to_person(ground)
+    await act(ground, "resolve")
+    [told] = to_person(ground)
+    assert told.startswith("This is settled")
+    assert ground.case().reopen_until is not None
+
+
+async def test_bot_on_gives_a_claimed_case_back(ground: Ground) -> None:
+    lay_out(ground)
+    await ground.staff(command("/claim"))
+    await ground.staff(command("/bot on", number=901))
+    assert owner(ground) == ("bot", "watch", "")
 
 
 async def test_a_note_stays_inside_and_moves_nothing(ground: Ground) -> None:
@@ -403,7 +386,7 @@ async def test_every_step_leaves_one_audit_row_without_anybodys_words(ground: Gr
 async def test_on_telegram_a_plain_line_in_the_topic_goes_to_the_person(ground: Ground) -> None:
     lay_out(ground)
     await ground.staff(from_staff("I am Ben."))
-    assert to_person(ground) == ["I am Ben."]
+    assert to_person(ground) == [f"{BEN}I am Ben."]
     assert owner(ground) == ("human", "human", "Ben")
     assert ground.row(inbox, message_id="900").state == "done"
 
@@ -429,20 +412,14 @@ async def test_without_topics_a_reply_to_the_card_or_a_copy_goes_to_the_person(
 ) -> None:
     ground.open_case()
     thread = ground.claim(STAFF).post
-    ground.do(desk_no_thread, row_id=thread.id)
+    ground.lost(thread)
     card, *rest = ground.send_all(STAFF)
     ground.send_all()
     await ground.staff(from_staff("a", thread="", reply_to=f"m{card.id}"))
     await ground.staff(from_staff("b", number=901, thread="", reply_to=f"m{rest[-1].id}"))
     await ground.staff(from_staff("among us", number=902, thread=""))
     await ground.staff(from_staff("among us", number=903, thread="", reply_to="somebody else's"))
-    assert to_person(ground) == ["a", "b"]
-
-
-def desk_no_thread(connection: Any, row_id: int) -> None:
-    from core.store import outbox as posts
-
-    posts.no_thread(connection, row_id, "not a forum", 1.0)
+    assert to_person(ground) == [f"{BEN}a", "b"]
 
 
 @pytest.fixture
@@ -467,8 +444,9 @@ async def test_on_discord_a_plain_line_stays_inside_and_a_reply_to_a_copy_goes_o
     await discord.staff(wrote("what does she want", 900))
     await discord.staff(wrote("look at this card", 901, reply_to=card))
     await discord.staff(wrote("Hello Ann.", 902, reply_to=f"m{copy.id}"))
-    assert to_person(discord) == ["Hello Ann."]
-    roles = [(row.role, row.text) for row in discord.rows(history)][-3:]
+    assert to_person(discord) == [f"{BEN}Hello Ann."]
+    kept = [row for row in discord.rows(history) if row.role != "marker"]
+    roles = [(row.role, row.text) for row in kept][-3:]
     assert roles == [
         ("note", "what does she want"),
         ("note", "look at this card"),
@@ -482,7 +460,6 @@ async def test_on_discord_a_plain_line_stays_inside_and_a_reply_to_a_copy_goes_o
         ("/claim", ("human", "human", "Ben")),
         ("/resolve", ("bot", "resolved", "")),
         ("/notneeded", ("bot", "resolved", "")),
-        ("/bot on", ("bot", "watch", "")),
         ("/bot off", ("human", "human", "Ben")),
         ("/r hello", ("human", "human", "Ben")),
     ],
@@ -506,19 +483,20 @@ async def test_a_command_nobody_knows_is_told_to_staff_and_sent_to_nobody(ground
 
 async def test_the_buttons_of_a_card_work(ground: Ground) -> None:
     lay_out(ground)
-    buttons = {b.label: b.data for b in ground.handoff.facts().draw(ground.view()).buttons}
+    buttons = {b.label: b.data for b in card_of(ground).buttons}
     assert all(len(data.encode()) <= 64 for data in buttons.values())
     await ground.staff(pressed(buttons["Claim"]))
     assert owner(ground) == ("human", "human", "Ben")
     ground.send_all(STAFF)
     await ground.staff(pressed(buttons["Resolve"], number=901, who="Zoe"))
-    [post] = ground.send_all(STAFF)  # the card was old: here is the present one
-    assert (post.kind, "With Ben" in post.text) == ("edit", True)
+    assert "card was old" in ground.send_all(STAFF)[0].text  # and here is the present one
+    assert "With Ben" in drawn(ground).text
     assert owner(ground)[1] == "human"
-    fresh = {b.label: b.data for b in ground.handoff.facts().draw(ground.view()).buttons}
+    fresh = {b.label: b.data for b in card_of(ground).buttons}
     await ground.staff(pressed(fresh["Resolve"], number=902, who="Zoe"))
     [told] = ground.send_all(STAFF)
-    assert told.text.startswith("Ben has this case")
+    assert told.text.startswith("Ben took this")
+    assert [button.label for button in told.buttons] == ["Take over"]
     await ground.staff(pressed(fresh["Resolve"], number=903))
     assert owner(ground)[1] == "resolved"
 
@@ -531,7 +509,7 @@ async def test_a_button_that_means_nothing_changes_nothing(ground: Ground, data:
     assert ground.row(inbox, message_id="900").state == "done"
 
 
-async def test_an_answer_in_a_case_that_somebody_else_has_is_kept_as_a_note(
+async def test_an_answer_in_a_case_that_somebody_else_has_is_held_until_its_writer_decides(
     ground: Ground,
 ) -> None:
     lay_out(ground)
@@ -540,15 +518,45 @@ async def test_an_answer_in_a_case_that_somebody_else_has_is_kept_as_a_note(
     await ground.staff(from_staff("my two cents", who="Zoe"))
     assert to_person(ground) == []
     [post] = ground.send_all(STAFF)
-    assert "Ben has this case" in post.text
-    assert "Note kept" in post.text
+    assert post.text == "Ben claimed this 0 s ago."
+    assert post.reply_to == "900"
     assert (ground.rows(history)[-1].role, ground.rows(history)[-1].text) == (
-        "note",
+        "held",
         "my two cents",
     )
+    anyway, note = (button.data for button in post.buttons)
+    await ground.staff(pressed(anyway, number=901, who="Zoe"))
+    assert to_person(ground) == ["Zoe · Support\nmy two cents"]
+    assert owner(ground) == ("human", "human", "Ben")
+    await ground.staff(pressed(note, number=902, who="Zoe"))
+    assert ground.rows(history, text="my two cents")[0].role == "staff"
+    assert "dealt with already" in ground.send_all(STAFF)[-1].text
+
+
+async def test_a_held_answer_may_stay_inside_as_a_note(ground: Ground) -> None:
+    lay_out(ground)
+    await act(ground, "claim")
+    ground.send_all(STAFF)
+    await ground.staff(from_staff("my two cents", who="Zoe"))
+    [post] = ground.send_all(STAFF)
+    await ground.staff(pressed(post.buttons[1].data, number=901, who="Zoe"))
+    assert ground.rows(history)[-1].role == "note"
+    assert to_person(ground) == []
+
+
+async def test_a_hard_lock_refuses_whoever_does_not_have_the_case(ground: Ground) -> None:
+    policy = replace(ground.rules.policy, hard_lock=True)
+    ground.rules = replace(ground.rules, policy=policy)
+    lay_out(ground)
+    await act(ground, "claim")
+    ground.send_all(STAFF)
+    await ground.staff(from_staff("my two cents", who="Zoe"))
+    [post] = ground.send_all(STAFF)
+    assert [button.label for button in post.buttons] == ["Take over"]
+    assert ground.rows(history, role="held") == []
     await ground.staff(command("/steal", number=901, who="Zoe"))
     await ground.staff(from_staff("my two cents", number=902, who="Zoe"))
-    assert to_person(ground) == ["my two cents"]
+    assert to_person(ground) == ["Zoe · Support\nmy two cents"]
 
 
 async def test_one_refused_line_of_a_burst_does_not_take_the_others_along(ground: Ground) -> None:
@@ -559,8 +567,8 @@ async def test_one_refused_line_of_a_burst_does_not_take_the_others_along(ground
     start = ground.begin(ground.row(inbox, message_id="900").conversation_id)
     assert len(start.rows) == 3
     await ground.handoff.staff_message(start)
-    assert to_person(ground) == ["first", "last"]
-    assert "needs some text" in ground.send_all(STAFF)[-1].text
+    assert to_person(ground) == [f"{BEN}first", "last"]
+    assert any("needs some text" in post.text for post in ground.send_all(STAFF))
     assert {row.state for row in ground.rows(inbox)} == {"done"}
 
 
@@ -578,7 +586,7 @@ async def test_a_line_in_one_thread_never_reaches_another_case(ground: Ground) -
     await ground.staff(from_staff("for zed", thread="32"))
     assert to_person(ground) == []
     posts = ground.send_all(("person", ground.case(second).conversation_id))
-    assert posts[-1].text == "for zed"
+    assert posts[-1].text == f"{BEN}for zed"
     assert ground.case().state == "queued"
 
 
@@ -594,7 +602,7 @@ def test_a_card_shows_what_moved_it_and_stays_short(ground: Ground) -> None:
     ground.open_case(9)
     moved = ground.view()["moved_by"]
     assert [m["text"].split(" x")[0] for m in moved] == ["line 3", "line 4", "I am fed up"]
-    card = ground.handoff.facts().draw(ground.view())
+    card = card_of(ground)
     assert len(card.text) <= 1900
     assert len(card.title) <= 100
 

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from core.message import Button
-from core.store import desk, lines, outbox, turns
+from core.store import desk, lines, outbox, receipts, record, turns
 from core.store.desk import Change
 from core.store.outbox import Claim, Outgoing
+from core.store.places import REDRAW
 from core.store.turns import Plan
 from core.tables import conversation, history, outbox as table, pair, staff_thread
 from tests.core.ground import Ground, answering, heard, opened, said
 
 PERSON = ("person", 1)
 STAFF = ("staff", 1)
+CARD = ("card", 1)
 
 
 @pytest.fixture
@@ -42,8 +44,9 @@ def state(ground: Ground, row_id: int) -> str:
     return ground.row(table, id=row_id).state
 
 
-def take_over(ground: Ground, case_id: int = 1, to: str = "human") -> desk.Changed:
-    change = Change(what="claimed", who="ben", state=to, holder="ben" if to == "human" else "")
+def take_over(ground: Ground, case_id: int = 1, to: str = "human") -> record.Changed:
+    holder = ("ben", "telegram:ben") if to == "human" else ("", "")
+    change = Change(what="claimed", who="ben", state=to, holder=holder)
     return ground.do(desk.move, case_id=case_id, desk=ground.facts(), now=ground.now, change=change)
 
 
@@ -90,7 +93,7 @@ def test_a_row_is_claimed_once_and_what_follows_waits_for_it(ground: Ground) -> 
 def test_a_row_that_must_wait_holds_back_what_follows(ground: Ground) -> None:
     answered(ground, 1, 2)
     post = claimed(ground).post
-    ground.do(outbox.later, row_id=post.id, seconds=5.0, error="429", now=ground.now)
+    ground.later(post, 5.0)
     ground.now += 2
     assert ground.claim() == pytest.approx(3.0)
     ground.now += 3
@@ -146,7 +149,7 @@ def test_a_reply_that_was_being_sent_at_the_takeover_is_not_sent_again(ground: G
     post = claimed(ground).post
     take_over(ground, case_id)
     assert state(ground, post.id) == "sending"
-    ground.do(outbox.later, row_id=post.id, seconds=0.0, error="not sent", now=ground.now)
+    ground.later(post)
     assert ground.claim() is None
     assert state(ground, post.id) == "withdrawn"
 
@@ -154,7 +157,7 @@ def test_a_reply_that_was_being_sent_at_the_takeover_is_not_sent_again(ground: G
 def test_fixed_texts_and_staff_answers_still_leave_after_a_takeover(ground: Ground) -> None:
     case_id = ground.open_case()
     take_over(ground, case_id)
-    ground.do(desk.staff_said, case_id=case_id, who="ben", text_parts=["hi", "!"], now=ground.now)
+    ground.staff_said("hi", "!", case_id=case_id)
     assert [post.text for post in ground.send_all()] == ["A person will read this.", "hi", "!"]
 
 
@@ -248,8 +251,8 @@ def test_a_placeholder_is_remembered_and_edited_by_a_repeat(ground: Ground) -> N
     answered(ground, 1)
     post = claimed(ground).post
     assert post.message_id is None
-    ground.do(outbox.remember, row_id=post.id, message_id="55", now=ground.now)
-    ground.do(outbox.later, row_id=post.id, seconds=0.0, error="reset", now=ground.now)
+    ground.do(receipts.remember, row_id=post.id, message_id="55", now=ground.now)
+    ground.later(post)
     assert claimed(ground).post.message_id == "55"
 
 
@@ -257,7 +260,7 @@ def test_a_placeholder_is_remembered_and_edited_by_a_repeat(ground: Ground) -> N
 def test_a_row_that_ended_is_visible_and_lets_the_next_one_go(ground: Ground, how: Any) -> None:
     answered(ground, 1, 2)
     post = claimed(ground).post
-    ground.do(outbox.end, row_id=post.id, state=how, error="why", now=ground.now)
+    ground.ended(post, how)
     assert (state(ground, post.id), ground.row(table, id=post.id).error) == (how, "why")
     assert claimed(ground).post.text == "answer 2"
 
@@ -265,15 +268,15 @@ def test_a_row_that_ended_is_visible_and_lets_the_next_one_go(ground: Ground, ho
 def test_posts_to_somebody_unreachable_are_held_and_staff_are_still_served(ground: Ground) -> None:
     ground.open_case()
     post = claimed(ground).post
-    assert ground.do(outbox.unreachable, row_id=post.id, now=ground.now) == 1
+    assert ground.unreachable(post) is None  # no desk is lost by it
     assert state(ground, post.id) == "held"
     assert ground.row(conversation).unreachable
-    ground.do(desk.staff_said, case_id=1, who="ben", text_parts=["hi"], now=ground.now)
+    ground.staff_said("hi")
     assert ground.claim() is None
     assert ground.rows(table, kind="relay")[-1].state == "held"
     assert claimed(ground, STAFF).post.kind == "thread"
     ground.do(lines.reachable, conversation_id=1, yes=True)
-    ground.do(desk.staff_said, case_id=1, who="ben", text_parts=["again"], now=ground.now)
+    ground.staff_said("again")
     assert [p.text for p in ground.send_all()] == ["again"]  # nothing old is sent
 
 
@@ -294,9 +297,12 @@ def test_a_redrawn_card_edits_the_card_and_only_the_newest_drawing_is_sent(groun
     ground.send_all(STAFF, thread="31")
     for _ in range(3):
         ground.do(desk.redraw, case_id=1, desk=ground.facts(), now=ground.now)
-    [post] = ground.send_all(STAFF)
-    assert (post.kind, post.message_id) == ("edit", ground.row(staff_thread).card_message_id)
-    assert [row.state for row in ground.rows(table, kind="edit")] == [
+    assert ground.claim(CARD) == REDRAW  # edits count as sends: not more often than this
+    ground.now += REDRAW
+    [post] = ground.send_all(CARD)
+    assert (post.kind, post.message_id) == ("redraw", ground.row(staff_thread).card_message_id)
+    assert ground.row(staff_thread).drawn_at == ground.now
+    assert [row.state for row in ground.rows(table, kind="redraw")] == [
         "withdrawn",
         "withdrawn",
         "sent",
@@ -306,7 +312,7 @@ def test_a_redrawn_card_edits_the_card_and_only_the_newest_drawing_is_sent(groun
 def test_without_threads_a_case_lives_as_replies_to_its_card(ground: Ground) -> None:
     ground.open_case()
     thread = claimed(ground, STAFF).post
-    ground.do(outbox.no_thread, row_id=thread.id, error="not a forum", now=ground.now)
+    ground.lost(thread)
     assert state(ground, thread.id) == "failed"
     posts = ground.send_all(STAFF)
     card = f"m{posts[0].id}"
@@ -323,12 +329,15 @@ def test_a_thread_that_was_removed_gives_its_card_and_post_to_the_chat_itself(
     ground.open_case()
     ground.send_all(STAFF, thread="31")
     take_over(ground)
-    [edit] = ground.send_all(STAFF)
-    ground.do(desk.tell_staff, case_id=1, words="news", now=ground.now, what="evidence")
+    [icon] = ground.send_all(STAFF)
+    assert (icon.kind, icon.state, icon.message_id) == ("thread", "human", "31")
+    ground.now += REDRAW
+    [drawn] = ground.send_all(CARD)
+    ground.do(record.tell_staff, case_id=1, words="news", now=ground.now, what="evidence")
     post = claimed(ground, STAFF).post
-    ground.do(outbox.no_thread, row_id=post.id, error="thread not found", now=ground.now)
+    assert ground.lost(post, error="no threads here") == "chat"
     card, again = ground.send_all(STAFF)
-    assert (card.kind, card.text, card.message_id) == ("card", edit.text, None)
+    assert (card.kind, card.text, card.message_id) == ("card", drawn.text, None)
     assert (again.id, again.place.thread, again.reply_to) == (post.id, "", f"m{card.id}")
     assert ground.row(staff_thread).status == "fallback"
 
@@ -336,11 +345,11 @@ def test_a_thread_that_was_removed_gives_its_card_and_post_to_the_chat_itself(
 def test_a_chat_that_refuses_even_the_fallback_ends_the_row(ground: Ground) -> None:
     ground.open_case()
     thread = claimed(ground, STAFF).post
-    ground.do(outbox.no_thread, row_id=thread.id, error="not a forum", now=ground.now)
+    ground.lost(thread)
     card = claimed(ground, STAFF).post
     ground.sent(card)
     context = claimed(ground, STAFF).post
-    ground.do(outbox.no_thread, row_id=context.id, error="gone", now=ground.now)
+    assert ground.lost(context, gone=True) == "failed"
     assert state(ground, context.id) == "failed"
     assert ground.row(staff_thread).card_message_id == f"m{card.id}"
     assert claimed(ground, STAFF).post.kind == "ping"
@@ -349,27 +358,27 @@ def test_a_chat_that_refuses_even_the_fallback_ends_the_row(ground: Ground) -> N
 def test_a_persons_row_without_a_thread_fails_and_no_case_is_touched(ground: Ground) -> None:
     ground.open_case()
     post = claimed(ground).post
-    ground.do(outbox.no_thread, row_id=post.id, error="thread gone", now=ground.now)
-    assert state(ground, post.id) == "failed"
+    assert ground.lost(post, gone=True) == "failed"  # delivery ends it, and tells staff
     assert ground.row(staff_thread).status == "wanted"
 
 
 def test_an_edit_with_nothing_to_edit_is_passed_over(ground: Ground) -> None:
     ground.open_case()
     thread = claimed(ground, STAFF).post
-    ground.do(outbox.end, row_id=thread.id, state="failed", error="no", now=ground.now)
+    ground.ended(thread, "failed")
     card = claimed(ground, STAFF).post
-    ground.do(outbox.end, row_id=card.id, state="failed", error="no", now=ground.now)
+    ground.ended(card, "failed")
     ground.do(desk.redraw, case_id=1, desk=ground.facts(), now=ground.now)
     assert [post.kind for post in ground.send_all(STAFF)] == ["context", "ping"]
-    assert ground.row(table, kind="edit").state == "withdrawn"
+    assert ground.claim(CARD) is None
+    assert ground.row(table, kind="redraw").state == "withdrawn"
 
 
 def test_what_was_being_sent_at_the_end_of_a_process_is_in_doubt(ground: Ground) -> None:
     answered(ground, 1, 2)
     post = claimed(ground).post
     ground.now += 30
-    [claim] = ground.store.read_now(lambda c: outbox.in_doubt(c, ground.now))
+    [claim] = ground.store.read_now(lambda c: receipts.in_doubt(c, ground.now))
     assert (claim.post.id, claim.post.nonce, claim.post.age) == (post.id, post.nonce, 30.0)
     assert claim.lane == PERSON
 
@@ -378,12 +387,12 @@ def test_lanes_with_due_rows_are_found_by_the_sweep(ground: Ground) -> None:
     ground.open_case()
 
     def lanes(quiet: float = 0.0) -> list[Any]:
-        return ground.store.read_now(lambda c: outbox.open_lanes(c, ground.now, quiet))
+        return ground.store.read_now(lambda c: receipts.open_lanes(c, ground.now, quiet))
 
     assert sorted(lanes()) == [PERSON, STAFF]
     assert lanes(quiet=10.0) == []
     post = claimed(ground).post
-    ground.do(outbox.later, row_id=post.id, seconds=60.0, error="", now=ground.now)
+    ground.later(post, 60.0)
     assert lanes() == [STAFF]
     ground.now += 60
     assert sorted(lanes(quiet=10.0)) == [PERSON, STAFF]
@@ -394,6 +403,6 @@ def test_a_post_that_arrives_after_its_person_was_erased_is_no_error(ground: Gro
     post = claimed(ground).post
     ground.do(lambda c: c.execute(table.delete()))
     ground.sent(post)
-    ground.do(outbox.no_thread, row_id=post.id, error="", now=1.0)
-    assert ground.do(outbox.unreachable, row_id=post.id, now=1.0) is None
+    assert ground.lost(post) == "failed"
+    assert ground.unreachable(post) is None
     assert ground.rows(table) == []

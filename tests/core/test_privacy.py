@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from core.handoff import Action
-from core.message import Receipt
-from core.store import desk, intake, outbox, privacy
-from core.store.outbox import Claim
+from core.message import Attachment, Receipt
+from core.store import desk, intake, places, privacy, receipts, record
+from core.store.outbox import Claim, Outgoing, enqueue
 from core.store.privacy import Count, Erased
 from core.store.turns import Plan
 from core.tables import (
@@ -25,10 +25,15 @@ from core.tables import (
     metadata,
     outbox as table,
     pair,
+    person,
     poison,
+    remark,
     staff_thread,
+    timer,
+    watcher,
 )
-from tests.core.ground import DECISION, OPENING, Ground, arrival, heard, opened, said
+from tests.core.desk_chat import act, from_staff
+from tests.core.ground import DECISION, OPENING, Ground, arrival, heard, key, opened, said
 
 COPY = "(erased at the user's request)"
 WORD = "zebra-quartz-7431"
@@ -62,7 +67,7 @@ def live(ground: Ground) -> None:
     copies = {3: (f"Ann: {WORD} three",)}
     ground.finish(start, Plan(heard=heard(start, decision=DECISION), copies=copies))
     ground.send_all(STAFF)
-    ground.do(desk.note, case_id=1, who="Ben", words=f"{WORD} note", now=1.0)
+    ground.do(record.note, case_id=1, who="Ben", words=f"{WORD} note", now=1.0)
     ground.take(said(4, f"{WORD} waiting"))
     broken = arrival(None, raw=f'{{"from": "ann", "text": "{WORD}"}}', error="KeyError")
     ground.do(intake.take_in, arrivals=[(broken, "")], now=1.0)
@@ -88,8 +93,8 @@ def test_every_word_of_a_person_leaves_the_tables(ground: Ground) -> None:
     assert {(str(row.message), row.raw, row.state) for row in ground.rows(inbox)} == {
         ("{}", "", "done")
     }
-    person = ground.row(conversation)
-    assert (person.name, person.past, person.mood, person.owner) == ("", None, 0.0, "bot")
+    bare = ground.row(conversation)
+    assert (bare.name, bare.past, bare.mood, bare.owner) == ("", None, 0.0, "bot")
     assert (ground.row(case).why, ground.row(case).state) == ("", "resolved")
 
 
@@ -144,7 +149,7 @@ def test_a_copy_on_its_way_to_staff_is_erased_when_it_arrives(ground: Ground) ->
     assert mentions(ground, "fed up") == []
     assert ground.do(privacy.bury) == 0
     receipt = Receipt(message_id="77")
-    ground.do(outbox.sent, row_id=card.post.id, receipt=receipt, now=ground.now)
+    ground.do(receipts.sent, row_id=card.post.id, receipt=receipt, now=ground.now)
     edit, _renamed = ground.send_all(STAFF)
     assert (edit.message_id, edit.text) == ("77", COPY)
     assert ground.do(privacy.bury) == 1
@@ -198,7 +203,7 @@ def test_somebody_who_cannot_be_reached_is_forgotten_all_the_same(ground: Ground
     ground.open_case()
     claim = ground.claim()
     assert isinstance(claim, Claim)
-    ground.do(outbox.unreachable, row_id=claim.post.id, now=1.0)
+    ground.unreachable(claim.post)
     forget(ground)
     assert ground.claim() is None
     assert ground.do(privacy.bury) == 1
@@ -239,6 +244,113 @@ async def test_old_words_go_and_old_numbers_stay(ground: Ground) -> None:
     ground.do(privacy.retain, **days, now=ground.now + 366 * privacy.DAY)
     assert ground.rows(decision) == []
     assert ground.rows(history)[0].scores is None
+
+
+# --- what the desk adds ---------------------------------------------------------------------------
+
+
+async def helped(ground: Ground) -> None:
+    """Leave a file, a picture, a remark, a draft, a held answer and a block beside the words."""
+    ground.choose(pictures=True)
+    ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    photo = Attachment(kind="photo", file_id="f1", name=f"{WORD}.png")
+    ground.take(said(3, "", attachments=(photo,)))
+    start = ground.begin()
+    ground.finish(start, Plan(heard=heard(start), copies={start.rows[0].id: ("Ann:",)}))
+    await act(ground, "reply", text=f"{WORD} answer")
+    await act(ground, "remark", text=f"{WORD} remark")
+    await act(ground, "alert", "Zoe")
+    await act(ground, "block", text=f"7d {WORD}", confirm=True)
+    await ground.staff(from_staff(f"{WORD} held back", who="Zoe"))
+    ground.do(record.set_values, case_id=1, values={"draft": f"{WORD} draft", "draft_by": "m"})
+    ground.send_all()
+    ground.send_all(STAFF)
+    ground.now += 60.0
+    ground.send_all(("card", 1))
+
+
+async def test_remarks_pairs_drafts_alerts_and_blocks_go_with_their_person(ground: Ground) -> None:
+    await helped(ground)
+    assert set(mentions(ground, WORD)) >= {"history", "outbox", "remark", "person", "cases"}
+    forget(ground, silent=True)
+    assert mentions(ground, WORD) == []
+    for gone in (person, remark, pair, watcher, timer, history):
+        assert ground.rows(gone) == [], gone.name
+
+
+async def test_files_and_pictures_at_the_desk_are_deleted_and_words_written_over(
+    ground: Ground,
+) -> None:
+    await helped(ground)
+    sent = {row.message_id: row for row in ground.rows(table, state="sent") if row.staff_thread_id}
+    filed = {i for i, row in sent.items() if row.kind == "picture" or row.media}
+    assert len(filed) == 2  # the picture of the mood, and the photo
+    forget(ground, silent=True)
+    posts = ground.send_all(STAFF)
+    assert {post.message_id for post in posts if post.kind == "delete"} == filed
+    assert {post.text for post in posts if post.kind == "edit"} == {COPY}
+    assert ground.do(privacy.bury) == 1
+
+
+async def test_every_message_of_an_album_at_the_desk_is_deleted(ground: Ground) -> None:
+    ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    for number in (3, 4):
+        photo = Attachment(kind="photo", file_id=f"f{number}")
+        ground.take(said(number, "", attachments=(photo,), album="a1"))
+        start = ground.begin()
+        ground.finish(start, Plan(heard=heard(start), copies={start.rows[0].id: ("Ann:",)}))
+    ground.now += 60.0
+    claim = ground.claim(STAFF)
+    assert isinstance(claim, Claim)
+    receipt = Receipt(message_id="n1", more=("n2",))
+    arguments = {"receipt": receipt, "now": ground.now, "album": claim.album}
+    ground.do(receipts.sent, row_id=claim.post.id, **arguments)
+    forget(ground, silent=True)
+    deleted = {post.message_id for post in ground.send_all(STAFF) if post.kind == "delete"}
+    assert deleted == {"n1", "n2"}
+
+
+async def test_who_is_known_in_another_place_keeps_what_is_kept_of_them_there(
+    ground: Ground,
+) -> None:
+    ground.open_case()
+    ground.take(said(2, "here too", key=key(chat="town")))
+    await act(ground, "remark", text="prefers mornings")
+    forget(ground, silent=True)
+    assert [row.text for row in ground.rows(remark)] == ["prefers mornings"]
+    [other] = [row for row in ground.rows(conversation) if row.chat == "town"]
+    forget(ground, other.id, silent=True)
+    assert ground.rows(person) == ground.rows(remark) == []
+
+
+def test_somebody_forgotten_leaves_though_lists_of_nobody_wait(ground: Ground) -> None:
+    board = ground.do(places.board, place=ground.place)
+    post = Outgoing(
+        kind="digest", text="3 wait", cause_kind="digest", cause_id=1, staff_thread_id=board
+    )
+    ground.do(enqueue, conversation_id=None, posts=[post], now=ground.now)
+    ground.take(said(1))
+    ground.answer(ground.begin())
+    forget(ground, silent=True)
+    assert ground.do(privacy.bury) == 1
+    assert ground.rows(conversation) == []
+    assert [row.text for row in ground.rows(table)] == ["3 wait"]
+
+
+async def test_markers_and_answers_that_were_held_back_are_no_messages(ground: Ground) -> None:
+    ground.open_case()
+    ground.send_all(STAFF, thread="31")
+    await act(ground, "claim")
+    await ground.staff(from_staff("my two cents", who="Zoe"))
+    assert {row.role for row in ground.rows(history)} == {"user", "bot", "marker", "held"}
+    counted = ground.store.read_now(partial(privacy.count, conversation_id=1))
+    assert counted == Count(messages=2, cases=1)
+    assert "two cents" not in str(ground.store.read_now(partial(privacy.export, conversation_id=1)))
+    ground.take(said(5, "hello?"))
+    start = ground.begin()
+    assert "my two cents" not in [line.text for line in start.history]
 
 
 def test_counting_leaves_the_notes_of_staff_out(ground: Ground) -> None:

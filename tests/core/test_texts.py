@@ -11,8 +11,16 @@ from core.texts import Texts
 VALUES = {
     "n": 7, "m": 2, "name": "Ana", "who": "Maya", "when": "Monday, 9:00", "date": "1 May",
     "text_days": 30, "score_days": 365, "case": 412, "reason": "they blocked the bot",
-    "text": "hello", "hours": 3, "why": "asked for a person",
+    "text": "hello", "hours": 3, "why": "asked for a person", "role": "Support", "code": "QWERTZUI",
+    "old": "Ben", "by": "Zoe", "state": "queued", "size": "21 MB", "minutes": 9, "words": "login",
+    "users": 38,
 }  # fmt: skip
+BARE = {
+    "dry_row",
+    "list_row",
+    "staff_role",
+    "staff_name",
+}  # nothing but values: no words of their own
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +39,8 @@ def test_every_text_can_be_said_in_every_language(texts: Texts) -> None:
 
 def test_each_language_is_written_in_its_own_script(texts: Texts) -> None:
     for name in texts.names:
-        assert re.search("[一-鿿]", texts.say(name, "zh", **VALUES)), name
+        if name not in BARE:
+            assert re.search("[一-鿿]", texts.say(name, "zh", **VALUES)), name
         assert not re.search("[一-鿿а-я]", texts.say(name, "en", **VALUES)), name
     assert re.search("[а-я]", texts.say("open", "ru"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.message import Attachment
-from core.store import desk, lines, privacy, turns, views
+from core.store import desk, lines, privacy, record, turns, views
 from core.store.turns import Heard, Plan
 from core.tables import conversation, decision, history, inbox, outbox
 from tests.core.ground import DECISION, OPENING, SAD, Ground, answering, heard, opened, said
@@ -117,18 +117,19 @@ def test_a_turn_is_thrown_away_when_who_speaks_has_moved(ground: Ground) -> None
         case_id=case_id,
         desk=ground.facts(),
         now=1.0,
-        change=desk.Change(what="given back", who="", state="watch", holder=""),
+        change=desk.Change(what="given back", who="", state="watch", holder=("", "")),
     )
     ground.take(said(2))
     start = ground.begin()
-    claim = desk.Change(what="claimed", who="ben", state="human", holder="ben")
+    claim = desk.Change(what="claimed", who="ben", state="human", holder=("ben", "web:ben"))
     ground.do(desk.move, case_id=case_id, desk=ground.facts(), now=1.0, change=claim)
     before = len(ground.rows(outbox))
     assert ground.answer(start) is None
     assert len(ground.rows(outbox)) == before
     assert ground.row(inbox, id=2).state == "waiting"
     again = ground.begin()
-    assert (again.owner, again.case_state, again.rows[0].tries) == ("human", "human", 2)
+    assert (again.owner, again.case_state) == ("human", "human")
+    assert again.rows[0].tries == 1  # to be overtaken is no failure
 
 
 def test_a_turn_of_somebody_erased_meanwhile_is_thrown_away(ground: Ground) -> None:
@@ -165,7 +166,7 @@ def test_history_comes_back_oldest_first_without_notes_and_deleted_lines(ground:
     ground.take(said(1, "one"))
     ground.answer(ground.begin(), "two")
     case_id = ground.open_case(2)
-    ground.do(desk.note, case_id=case_id, who="ben", words="between us", now=1.0)
+    ground.do(record.note, case_id=case_id, who="ben", words="between us", now=1.0)
     ground.take(said(3, "oops"))
     start = ground.begin()
     ground.finish(start, Plan(heard=heard(start)))
@@ -276,7 +277,7 @@ def test_a_resolved_case_may_be_reopened_only_for_a_while(ground: Ground) -> Non
         what="resolved",
         who="ben",
         state="resolved",
-        holder="",
+        holder=("", ""),
         values={"resolved_at": ground.now, "reopen_until": ground.now + 100},
     )
     ground.do(desk.move, case_id=case_id, desk=ground.facts(), now=ground.now, change=resolve)

@@ -12,7 +12,7 @@ import pytest
 
 from core.delivery import Delivery
 from core.errors import StoreError
-from core.message import Post, Receipt, TextLimit
+from core.message import File, Media, Post, Receipt, TextLimit
 from core.ports import Remember
 from core.tables import outbox as table
 from tests.core.ground import TEXTS, Ground, opened, said
@@ -49,7 +49,24 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
 
 
 def delivery(ground: Ground, slow: Slow) -> Delivery:
-    return Delivery(ground.store, {("telegram", "heed"): slow}, lambda: ground.now, say=TEXTS.say)
+    return Delivery(
+        ground.store,
+        {("telegram", "heed"): slow},
+        lambda: ground.now,
+        say=TEXTS.say,
+        draw=nothing_drawn,
+        ring=lambda _lanes: None,
+        lost=nobody_told,
+        settled=nobody_told,
+    )
+
+
+async def nothing_drawn(_media: Media) -> File:
+    raise AssertionError("no file hangs on these posts")
+
+
+async def nobody_told(_number: int) -> None:
+    """Hear what nobody of this test waits for."""
 
 
 def refuse(folder: Path, *, sent: bool) -> None:

@@ -39,6 +39,7 @@ import bot.program
 import bot.speaker
 import core.commands
 import core.delivery
+import core.store.places
 from bot import logs
 from bot.settings import Settings
 from core.engine.embedded.phrasebook import PhraseWriter
@@ -129,6 +130,7 @@ def live(command: dict[str, Any]) -> None:
     logs.set_up(settings)
     # Nobody floods anybody here, and no test waits for the pace of real chats.
     telegram_pace.PRIVATE = telegram_pace.GROUP = telegram_pace.OVERALL = 0.001
+    core.store.places.REDRAW = 0.02
     if command.get("engine") == "echo":
         mind = ScriptedEngine(replies=echo, tags=feel, pace=command.get("pace", 0.0), slots=4)
         bot.speaker.make_engine = lambda *_args, **_more: mind

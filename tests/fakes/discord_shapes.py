@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import mimetypes
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +15,18 @@ from aiohttp import web
 EPOCH_MS = 1_420_070_400_000
 MESSAGE_CONTENT = 1 << 15
 GUILD_MESSAGES, DIRECT_MESSAGES = 1 << 9, 1 << 12
-TEXT, DIRECT, THREAD = 0, 1, 11
+GUILD_REACTIONS, DIRECT_REACTIONS = 1 << 10, 1 << 13
+TEXT, DIRECT, THREAD, FORUM = 0, 1, 11, 15
+EPHEMERAL = 1 << 6
+WRITTEN = frozenset({0, 19})  # kinds of messages that somebody wrote; the others are notices
+MIB = 1 << 20
+UPLOADS = {0: 10 * MIB, 1: 10 * MIB, 2: 50 * MIB, 3: 100 * MIB}  # by a server's tier
 
 Kind = Literal[
     "429", "429-cloudflare", "500", "502", "503", "reset", "closed", "cut", "hang", "junk"
 ]
 REPLY_DEADLINE = 3.0
+TOKEN_LIVES = 900.0
 
 
 @dataclass
@@ -43,11 +50,12 @@ class Call:
     query: dict[str, str]
     body: Any
     status: int = 0
+    files: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 @dataclass
 class Interaction:
-    """A press or a slash command, and what the bot answered."""
+    """A press, a slash command or a filled form, and what the bot answered."""
 
     id: str
     token: str
@@ -83,19 +91,43 @@ class Refusal(Exception):
         self.status, self.code, self.text = status, code, text
 
 
+class SlowDown(Refusal):
+    """Too often: come again later."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(429, 0, "You are being rate limited.")
+        self.retry_after = retry_after
+
+
 UNKNOWN_CHANNEL = (404, 10003, "Unknown Channel")
+UNKNOWN_MEMBER = (404, 10007, "Unknown Member")
 UNKNOWN_MESSAGE = (404, 10008, "Unknown Message")
+UNKNOWN_EMOJI = (400, 10014, "Unknown Emoji")
+UNKNOWN_WEBHOOK = (404, 10015, "Unknown Webhook")
+TOO_LARGE = (413, 40005, "Request entity too large")
+NOT_IN_DIRECT = (403, 50003, "Cannot execute action on a DM channel")
+NOT_YOURS = (403, 50005, "Cannot edit a message authored by another user")
+NO_TEXT_HERE = (400, 50008, "Cannot send messages in a non-text channel")
+DEAD_TOKEN = (401, 50027, "Invalid Webhook Token")
+ARCHIVED = (400, 50083, "Thread is archived")
+LOCKED = (400, 160005, "This thread is locked")
+FULL = (400, 160006, "Maximum number of active threads reached")
 MISSING_ACCESS = (403, 50001, "Missing Access")
 CLOSED_DIRECT = (403, 50007, "Cannot send messages to this user")
 MISSING_PERMISSION = (403, 50013, "Missing Permissions")
 
 
-def member(person: dict[str, Any]) -> dict[str, Any]:
+def form_error(words: str) -> Refusal:
+    """Return the answer to a body that breaks a rule."""
+    return Refusal(400, 50035, f"Invalid Form Body: {words}")
+
+
+def member(person: dict[str, Any], roles: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return somebody as a member of the server."""
     return {
         "user": person,
         "nick": None,
-        "roles": [],
+        "roles": list(roles),
         "joined_at": "2026-01-01T00:00:00+00:00",
         "deaf": False,
         "mute": False,
@@ -133,13 +165,54 @@ def channel(
     return made
 
 
-def guild(guild_id: str, bot: dict[str, Any], places: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return GUILD_CREATE's payload, with the fields that the library dies without."""
-    channels = [one for one in places if one["type"] == TEXT]
-    threads = [one for one in places if one["type"] == THREAD]
-    everyone = {
-        "id": guild_id,
-        "name": "@everyone",
+def tags(names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the tags of a forum."""
+    return [
+        {"id": str(70 + number), "name": name, "moderated": False}
+        | {"emoji_id": None, "emoji_name": None}
+        for number, name in enumerate(names)
+    ]
+
+
+def attachment(attachment_id: str, name: str, content: bytes) -> dict[str, Any]:
+    """Return what a message says of one file; its address is added when it is shown."""
+    found = mimetypes.guess_type(name)[0]
+    return {
+        "id": attachment_id,
+        "filename": name,
+        "size": len(content),
+        **({"content_type": found} if found else {}),
+    }
+
+
+def poll(question: str, answers: tuple[str, ...], ends: str) -> dict[str, Any]:
+    """Return a poll as a message holds it."""
+    return {
+        "question": {"text": question},
+        "answers": [
+            {"answer_id": number, "poll_media": {"text": text}}
+            for number, text in enumerate(answers, 1)
+        ],
+        "expiry": ends,
+        "allow_multiselect": False,
+        "layout_type": 1,
+    }
+
+
+def snapshot(message: dict[str, Any]) -> dict[str, Any]:
+    """Return what a forward shows of a message: not who wrote it."""
+    kept = ("type", "content", "embeds", "attachments", "timestamp", "edited_timestamp", "flags")
+    return {
+        "message": {name: message[name] for name in kept}
+        | {"mentions": [], "mention_roles": [], "components": []}
+    }
+
+
+def role(role_id: str, name: str) -> dict[str, Any]:
+    """Return a role of the server."""
+    return {
+        "id": role_id,
+        "name": name,
         "color": 0,
         "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
         "hoist": False,
@@ -149,6 +222,31 @@ def guild(guild_id: str, bot: dict[str, Any], places: list[dict[str, Any]]) -> d
         "mentionable": False,
         "flags": 0,
     }
+
+
+def emoji(emoji_id: str, name: str) -> dict[str, Any]:
+    """Return an emoji of the server's own."""
+    return {
+        "id": emoji_id,
+        "name": name,
+        "roles": [],
+        "require_colons": True,
+        "managed": False,
+        "animated": False,
+        "available": True,
+    }
+
+
+def guild(guild_id: str, bot: dict[str, Any], places: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return GUILD_CREATE's payload, with the fields that the library dies without.
+
+    As on Discord, its channels and threads do not name the server again.
+    """
+    inside = [{k: v for k, v in one.items() if k != "guild_id"} for one in places]
+    channels = [one for one in inside if one["type"] in {TEXT, FORUM}]
+    threads = [one for one in inside if one["type"] == THREAD]
+    threads = [one for one in threads if not one["thread_metadata"]["archived"]]
+    everyone = role(guild_id, "@everyone")
     return {
         "id": guild_id,
         "name": "Harbour",
@@ -195,13 +293,35 @@ def application(bot: dict[str, Any], flags: int) -> dict[str, Any]:
     }
 
 
-def check_text(body: dict[str, Any]) -> None:
-    """Refuse what Discord refuses of a text."""
+def check_text(body: dict[str, Any], *, files: bool = False) -> None:
+    """Refuse what Discord refuses of a message."""
     text = body.get("content") or ""
-    if not text and not body.get("embeds"):
+    if not text and not body.get("embeds") and not files:
         raise Refusal(400, 50006, "Cannot send an empty message")
     if len(text) > 2000:
-        raise Refusal(400, 50035, "Invalid Form Body: content must be 2000 or fewer in length")
+        raise form_error("content must be 2000 or fewer in length")
+    rows = body.get("components") or []
+    if len(rows) > 5 or any(len(row["components"]) > 5 for row in rows):
+        raise form_error("components must be 5 or fewer")
+    for one in (button for row in rows for button in row["components"]):
+        if len(one.get("label") or "") > 80 or len(one["custom_id"]) > 100:
+            raise form_error("a label has at most 80 characters, a custom_id 100")
+
+
+def check_form(answer: dict[str, Any]) -> None:
+    """Refuse a form that Discord would not show."""
+    fields = text_fields(answer)
+    if not 0 < len(answer.get("title") or "") <= 45 or not fields:
+        raise form_error("a title has 1 to 45 characters, a form 1 to 5 fields")
+    for one in fields:
+        most = one.get("max_length") or 4000
+        if not 0 < len(one["label"]) <= 45 or len(one.get("value") or "") > min(most, 4000):
+            raise form_error("a label has 1 to 45 characters, a value at most max_length")
+
+
+def text_fields(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the text fields of a form."""
+    return [one for row in answer["components"] for one in row["components"] if one["type"] == 4]
 
 
 def json_answer(status: int, body: Any, **headers: str) -> web.Response:

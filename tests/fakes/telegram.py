@@ -22,7 +22,8 @@ from typing import Any, Literal, Self
 
 from aiohttp import web
 
-from tests.fakes.telegram_people import Chat, People, utf16
+from tests.fakes.telegram_files import FileCalls
+from tests.fakes.telegram_shapes import MOST_UP, ApiError, Upload
 
 Kind = Literal[
     "429", "500", "502", "502json", "503", "400", "401", "403", "404", "409",
@@ -30,17 +31,9 @@ Kind = Literal[
 ]  # fmt: skip
 JSON_FIELDS = {
     "entities", "reply_markup", "reply_parameters", "link_preview_options", "allowed_updates",
-    "commands", "scope", "reaction",
+    "commands", "scope", "reaction", "media", "message_ids", "caption_entities",
 }  # fmt: skip
 TOKEN = "4242:AAHeedTestsOnlyTokenAAAAAAAAAAAAAAA"
-
-
-class ApiError(Exception):
-    """An answer with ok false."""
-
-    def __init__(self, code: int, text: str, **parameters: Any) -> None:
-        super().__init__(text)
-        self.code, self.text, self.parameters = code, text, parameters
 
 
 @dataclass
@@ -66,7 +59,7 @@ class Call:
     fault: str = ""
 
 
-class TelegramFake(People):
+class TelegramFake(FileCalls):
     """The server: `async with TelegramFake() as fake`, then `api_base`, `file_base`, `token`."""
 
     def __init__(
@@ -80,9 +73,6 @@ class TelegramFake(People):
         self.token = token
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
-        self.commands: dict[tuple[str, str], list[dict[str, str]]] = {}
-        self.reactions: dict[tuple[int, int], list[Any]] = {}
-        self.actions: list[tuple[int, int | None, str]] = []
         self.webhook: dict[str, Any] = {}
         self.port = 0
         self._poll: web.Request | None = None
@@ -107,8 +97,9 @@ class TelegramFake(People):
 
     async def back(self) -> None:
         """Listen (again, on the same port), with everything as it was."""
-        app = web.Application(client_max_size=50 * 1024 * 1024)
+        app = web.Application(client_max_size=2 * MOST_UP)
         app.router.add_route("*", "/bot{token}/{method}", self._serve)
+        app.router.add_get("/file/bot{token}/{path:.+}", self._download)
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )
@@ -159,6 +150,20 @@ class TelegramFake(People):
         finally:
             self._changed.set()
 
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        """Give a file to whoever knows the token; faults are those of "download"."""
+        path, fault = request.match_info["path"], self._fault("download")
+        self.calls.append(Call(self.clock(), "download", {}, fault.kind if fault else ""))
+        found = [one.content for one in self.files.values() if one.path == path]
+        try:
+            if fault is not None:
+                return await self._break(request, fault, {"ok": True})
+        except ApiError as error:
+            return self._refuse(error)
+        if request.match_info["token"] != self.token or not found:
+            return self._refuse(ApiError(404, "Not Found"))
+        return web.Response(body=found[0])
+
     async def _answer(
         self, request: web.Request, handler: Any, params: dict[str, Any], fault: Fault | None
     ) -> web.StreamResponse:
@@ -188,7 +193,12 @@ class TelegramFake(People):
         if request.content_type == "application/json":
             params |= await request.json()
         else:
-            params |= dict(await request.post())
+            params |= {
+                key: Upload(value.filename, value.file.read())
+                if isinstance(value, web.FileField)
+                else value
+                for key, value in (await request.post()).items()
+            }
         for key in JSON_FIELDS & params.keys():
             if isinstance(params[key], str):
                 params[key] = json.loads(params[key])
@@ -304,187 +314,3 @@ class TelegramFake(People):
             "url": self.webhook.get("url", ""), "has_custom_certificate": False,
             "pending_update_count": len(self.updates),
         }  # fmt: skip
-
-    def _place(self, params: dict[str, Any]) -> Chat:
-        chat = self.chats.get(int(params["chat_id"]))
-        if chat is None:
-            raise ApiError(400, "Bad Request: chat not found")
-        if chat.moved_to:
-            text = "Bad Request: group chat was upgraded to a supergroup chat"
-            raise ApiError(400, text, migrate_to_chat_id=chat.moved_to)
-        if chat.blocked:
-            raise ApiError(403, "Forbidden: bot was blocked by the user")
-        return chat
-
-    @staticmethod
-    def _text(params: dict[str, Any]) -> dict[str, Any]:
-        text = params.get("text", "").strip()
-        if not text:
-            raise ApiError(400, "Bad Request: message text is empty")
-        if utf16(text) > 4096:
-            raise ApiError(400, "Bad Request: message is too long")
-        entities = params.get("entities", [])
-        if any(e["offset"] + e["length"] > utf16(params["text"]) for e in entities):
-            raise ApiError(400, "Bad Request: can't parse entities: wrong offset")
-        return {"text": text} | ({"entities": entities} if entities else {})
-
-    @staticmethod
-    def _markup(params: dict[str, Any]) -> dict[str, Any]:
-        markup = params.get("reply_markup")
-        if not markup or not markup.get("inline_keyboard"):
-            return {}
-        for row in markup["inline_keyboard"]:
-            for button in row:
-                if not 1 <= len(button.get("callback_data", "-").encode()) <= 64:
-                    raise ApiError(400, "Bad Request: BUTTON_DATA_INVALID")
-        return {"reply_markup": markup}
-
-    def _do_sendmessage(self, params: dict[str, Any]) -> dict[str, Any]:
-        chat = self._place(params)
-        message = self._text(params) | self._markup(params)
-        if thread := int(params.get("message_thread_id") or 0):
-            topic = chat.topics.get(thread)
-            if topic is None:
-                raise ApiError(400, "Bad Request: message thread not found")
-            if topic["closed"]:
-                raise ApiError(400, "Bad Request: TOPIC_CLOSED")
-            message |= {"message_thread_id": thread, "is_topic_message": True}
-        reply = params.get("reply_parameters")
-        if reply and (answered := chat.messages.get(int(reply["message_id"]))):
-            message["reply_to_message"] = answered
-        elif reply and not reply.get("allow_sending_without_reply"):
-            raise ApiError(400, "Bad Request: message to be replied not found")
-        return self._post(chat, message)
-
-    def _own(self, params: dict[str, Any], verb: str) -> dict[str, Any]:
-        message = self._place(params).messages.get(int(params["message_id"]))
-        if message is None:
-            raise ApiError(400, f"Bad Request: message to {verb} not found")
-        if message["from"]["id"] != self.bot_id and verb == "edit":
-            raise ApiError(400, "Bad Request: message can't be edited")
-        return message
-
-    def _change(self, message: dict[str, Any], new: dict[str, Any], *keys: str) -> dict[str, Any]:
-        if {key: message[key] for key in keys if key in message} == new:
-            raise ApiError(
-                400,
-                "Bad Request: message is not modified: specified new message content and reply "
-                "markup are exactly the same as a current content and reply markup of the message",
-            )
-        for key in keys:
-            message.pop(key, None)
-        message |= new | {"edit_date": int(self.clock())}
-        return message
-
-    def _do_editmessagetext(self, params: dict[str, Any]) -> dict[str, Any]:
-        message = self._own(params, "edit")
-        new = self._text(params) | self._markup(params)
-        return self._change(message, new, "text", "entities", "reply_markup")
-
-    def _do_editmessagereplymarkup(self, params: dict[str, Any]) -> dict[str, Any]:
-        return self._change(self._own(params, "edit"), self._markup(params), "reply_markup")
-
-    def _do_deletemessage(self, params: dict[str, Any]) -> bool:
-        message = self._own(params, "delete")
-        del self._place(params).messages[message["message_id"]]
-        return True
-
-    def _do_sendmessagedraft(self, params: dict[str, Any]) -> bool:
-        chat = self._place(params)
-        if chat.type != "private":
-            raise ApiError(400, "Bad Request: drafts can be sent to private chats only")
-        if not int(params.get("draft_id") or 0):
-            raise ApiError(400, "Bad Request: DRAFT_ID_INVALID")
-        chat.drafts[int(params["draft_id"])] = (self.clock() + 30, params.get("text", ""))
-        return True
-
-    def _do_sendchataction(self, params: dict[str, Any]) -> bool:
-        thread = params.get("message_thread_id")
-        chat = self._place(params)
-        self.actions.append((chat.id, int(thread) if thread else None, params["action"]))
-        return True
-
-    def _do_setmessagereaction(self, params: dict[str, Any]) -> bool:
-        chat = self._place(params)
-        message = self._own(params, "react")
-        self.reactions[chat.id, message["message_id"]] = params.get("reaction", [])
-        return True
-
-    def _do_answercallbackquery(self, params: dict[str, Any]) -> bool:
-        known = self.callbacks.get(params["callback_query_id"], "")
-        if known is not None:
-            raise ApiError(
-                400,
-                "Bad Request: query is too old and response timeout expired or query ID is invalid",
-            )
-        self.callbacks[params["callback_query_id"]] = params.get("text", "answered")
-        return True
-
-    @staticmethod
-    def _scope(params: dict[str, Any]) -> tuple[str, str]:
-        return json.dumps(params.get("scope", {"type": "default"})), params.get("language_code", "")
-
-    def _do_setmycommands(self, params: dict[str, Any]) -> bool:
-        self.commands[self._scope(params)] = params["commands"]
-        return True
-
-    def _do_getmycommands(self, params: dict[str, Any]) -> list[dict[str, str]]:
-        return self.commands.get(self._scope(params), [])
-
-    def _forum(self, params: dict[str, Any]) -> Chat:
-        chat = self._place(params)
-        if not chat.forum:
-            raise ApiError(400, "Bad Request: the chat is not a forum")
-        if not chat.rights:
-            raise ApiError(400, "Bad Request: not enough rights to create a topic")
-        return chat
-
-    def _do_createforumtopic(self, params: dict[str, Any]) -> dict[str, Any]:
-        chat, name = self._forum(params), params.get("name", "")
-        if not 1 <= len(name) <= 128:
-            raise ApiError(400, "Bad Request: TOPIC_TITLE_INVALID")
-        thread = self._open_topic(chat, name)
-        return {"message_thread_id": thread, "name": name, "icon_color": 7322096}
-
-    def _topic(self, params: dict[str, Any]) -> dict[str, Any]:
-        topic = self._forum(params).topics.get(int(params["message_thread_id"]))
-        if topic is None:
-            raise ApiError(400, "Bad Request: TOPIC_ID_INVALID")
-        return topic
-
-    def _do_editforumtopic(self, params: dict[str, Any]) -> bool:
-        self._topic(params)["name"] = params["name"]
-        return True
-
-    def _do_closeforumtopic(self, params: dict[str, Any]) -> bool:
-        topic = self._topic(params)
-        if topic["closed"]:
-            raise ApiError(400, "Bad Request: TOPIC_NOT_MODIFIED")
-        topic["closed"] = True
-        return True
-
-    def _do_reopenforumtopic(self, params: dict[str, Any]) -> bool:
-        self._topic(params)["closed"] = False
-        return True
-
-    def _do_deleteforumtopic(self, params: dict[str, Any]) -> bool:
-        self._topic(params)
-        del self._forum(params).topics[int(params["message_thread_id"])]
-        return True
-
-    def _do_pinchatmessage(self, params: dict[str, Any]) -> bool:
-        self._place(params).pinned.append(self._own(params, "pin")["message_id"])
-        return True
-
-    def _do_getchat(self, params: dict[str, Any]) -> dict[str, Any]:
-        return self._place(params).json() | {
-            "accent_color_id": 0, "max_reaction_count": 11,
-            "accepted_gift_types": {
-                "unlimited_gifts": False, "limited_gifts": False, "unique_gifts": False,
-                "premium_subscription": False, "gifts_from_channels": False,
-            },
-        }  # fmt: skip
-
-    def _do_getchatmember(self, params: dict[str, Any]) -> dict[str, Any]:
-        self._place(params)
-        return {"status": "member", "user": self._user(int(params["user_id"]))}

@@ -6,55 +6,18 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-QUIET = {"message_reaction", "message_reaction_count", "chat_member"}  # off unless asked for
-
-
-@dataclass
-class Chat:
-    """One chat with all its messages by id, deleted ones gone."""
-
-    id: int
-    type: str
-    title: str = ""
-    forum: bool = False
-    rights: bool = True  # may the bot make topics
-    messages: dict[int, dict[str, Any]] = field(default_factory=dict)
-    topics: dict[int, dict[str, Any]] = field(default_factory=dict)
-    drafts: dict[int, tuple[float, str]] = field(default_factory=dict)
-    pinned: list[int] = field(default_factory=list)
-    last_id: int = 0
-    blocked: bool = False
-    moved_to: int = 0
-
-    def json(self) -> dict[str, Any]:
-        chat: dict[str, Any] = {"id": self.id, "type": self.type}
-        if self.title:
-            chat["title"] = self.title
-        if self.type == "private":
-            chat["first_name"] = f"user{self.id}"
-        if self.forum:
-            chat["is_forum"] = True
-        return chat
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One line as a person sees it now: edits applied, deleted lines gone."""
-
-    message_id: int
-    who: str  # "bot" or the user's id
-    text: str
-    thread: int | None
-    buttons: tuple[tuple[str, str], ...]
-    reply_to: int | None
-    entities: tuple[str, ...]
-
-
-def utf16(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+from tests.fakes.telegram_shapes import (
+    ANONYMOUS,
+    FILES,
+    QUIET,
+    Chat,
+    Seen,
+    Stored,
+    kind_of,
+    utf16,
+)
 
 
 class People:
@@ -66,7 +29,10 @@ class People:
         self.updates: list[dict[str, Any]] = []
         self.callbacks: dict[str, str | None] = {}  # id -> what the bot answered, None: not yet
         self.allowed: list[str] = []
-        self.next_update, self.next_callback = 1000, 1
+        self.files: dict[str, Stored] = {}  # by file id
+        self.reactions: dict[tuple[int, int], list[Any]] = {}  # the bot's, by chat and message
+        self.felt: dict[tuple[int, int, int], str] = {}  # people's, by chat, message and person
+        self.next_update, self.next_callback, self.next_group = 1000, 1, 13000
         self._changed, self._arrived = asyncio.Event(), asyncio.Event()
 
     def group(self, chat: int, *, title: str = "Group", forum: bool = False) -> Chat:
@@ -89,9 +55,13 @@ class People:
         language_code: str = "en",
         forward: bool = False,
         name: str = "",
+        anonymous: bool = False,
         **more: Any,
     ) -> int:
-        """Let a person write; `more` is put into the message as it is. Returns the message id."""
+        """Let a person write; `more` is put into the message as it is. Returns the message id.
+
+        `anonymous`: as an administrator who writes in the group's own name.
+        """
         place = self._chat(chat)
         place.last_id += 1
         message = {
@@ -108,6 +78,8 @@ class People:
             message["reply_to_message"] = place.messages[reply_to]
         elif thread in place.messages:
             message["reply_to_message"] = place.messages[thread]
+        if anonymous:
+            message |= {"from": self._nobody(), "sender_chat": place.json()}
         if forward:
             message["forward_origin"] = {
                 "type": "hidden_user", "sender_user_name": "Somebody", "date": 1,
@@ -118,9 +90,14 @@ class People:
         return place.last_id
 
     def edit(self, chat: int, message_id: int, text: str) -> None:
-        """Let a person edit their own message."""
+        """Let a person edit their own message; of a file that is its caption."""
         message = self.chats[chat].messages[message_id]
-        message |= {"text": text, "edit_date": int(self.clock())} | self._entities(text)
+        if kind_of(message):
+            message |= {"caption": text}
+        else:
+            message.pop("entities", None)
+            message |= {"text": text} | self._entities(text)
+        message["edit_date"] = int(self.clock())
         self.push("edited_message", message)
 
     def press(self, chat: int, message_id: int, data: str, user: int | None = None) -> str:
@@ -192,29 +169,42 @@ class People:
 
     def seen(self, chat: int, thread: int | None = None) -> list[Seen]:
         """Return what a person sees in a chat (or one topic of it), top to bottom."""
-        lines = []
-        for message in self._chat(chat).messages.values():
-            if thread is not None and message.get("message_thread_id") != thread:
-                continue
-            if "text" not in message and "caption" not in message:
-                continue
-            who = "bot" if message["from"]["id"] == self.bot_id else str(message["from"]["id"])
-            lines.append(
-                Seen(
-                    message["message_id"],
-                    who,
-                    message.get("text", message.get("caption", "")),
-                    message.get("message_thread_id"),
-                    self._buttons(message),
-                    message.get("reply_to_message", {}).get("message_id"),
-                    tuple(entity["type"] for entity in message.get("entities", ())),
-                )
-            )
-        return lines
+        return [
+            self._line(self._chat(chat), message)
+            for message in self._chat(chat).messages.values()
+            if thread is None or message.get("message_thread_id") == thread
+            if "text" in message or kind_of(message)
+        ]
+
+    def _line(self, chat: Chat, message: Mapping[str, Any]) -> Seen:
+        number, kind = message["message_id"], kind_of(message)
+        who = "bot" if message["from"]["id"] == self.bot_id else str(message["from"]["id"])
+        held = message[kind] if kind in FILES else {}
+        stored = self.files.get((held[-1] if kind == "photo" else held).get("file_id", ""))
+        own = [one.get("emoji", "") for one in self.reactions.get((chat.id, number), ())]
+        felt = [e for (place, at, _), e in self.felt.items() if (place, at) == (chat.id, number)]
+        return Seen(
+            number,
+            who,
+            message.get("text", message.get("caption", "")),
+            message.get("message_thread_id"),
+            self._buttons(message),
+            message.get("reply_to_message", {}).get("message_id"),
+            tuple(
+                entity["type"]
+                for entity in message.get("entities", message.get("caption_entities", ()))
+            ),
+            kind,
+            stored.content if stored else b"",
+            stored.name if stored else "",
+            message.get("media_group_id", ""),
+            (*own, *felt),
+            number in chat.pinned,
+        )
 
     def texts(self, chat: int, thread: int | None = None) -> list[str]:
         """Return only what the bot wrote there, as it reads now."""
-        return [line.text for line in self.seen(chat, thread) if line.who == "bot"]
+        return [line.text for line in self.seen(chat, thread) if line.who == "bot" and line.text]
 
     def _member(self, user: int, old: str, new: str) -> None:
         bot = self._me()
@@ -241,14 +231,14 @@ class People:
         }  # fmt: skip
 
     @staticmethod
-    def _entities(text: str) -> dict[str, Any]:
+    def _entities(text: str, where: str = "") -> dict[str, Any]:
         kinds = {"bot_command": r"(?<!\S)/\w+(?:@\w+)?", "mention": r"(?<!\S)@\w+"}
         found = [
             {"type": kind, "offset": utf16(text[: m.start()]), "length": utf16(m.group())}
             for kind, pattern in kinds.items()
             for m in re.finditer(pattern, text)
         ]
-        return {"entities": found} if found else {}
+        return {f"{where}entities": found} if found else {}
 
     @staticmethod
     def _buttons(message: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -262,11 +252,18 @@ class People:
     def _me(self) -> dict[str, Any]:
         return {"id": self.bot_id, "is_bot": True, "first_name": "Heed", "username": self.username}
 
+    @staticmethod
+    def _nobody() -> dict[str, Any]:
+        return {
+            "id": ANONYMOUS, "is_bot": True, "first_name": "Group",
+            "username": "GroupAnonymousBot",
+        }  # fmt: skip
+
     def _open_topic(self, chat: Chat, name: str) -> int:
         message = self._post(chat, {"forum_topic_created": {"name": name, "icon_color": 7322096}})
         thread = message["message_id"]
         message |= {"message_thread_id": thread, "is_topic_message": True}
-        chat.topics[thread] = {"name": name, "closed": False}
+        chat.topics[thread] = {"name": name, "icon": "", "closed": False}
         return int(thread)
 
     def _post(self, chat: Chat, message: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -16,6 +16,7 @@ from adapters.web import WebAdapter
 from tests.adapters.desk_twin import DeskTwin
 from tests.page.program import Program
 
+T = TypeVar("T")
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--headless",
@@ -60,7 +61,9 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def _is_fault(said: object) -> bool:
     # A refused form (4xx) is logged as an error by the browser itself; the page shows its words.
-    return said.type == "error" and "Failed to load resource" not in said.text
+    # A request that a page leaves behind is called an error by htmx.
+    fine = ("Failed to load resource", "htmx:sendAbort", "htmx:afterRequest")
+    return said.type == "error" and not any(words in said.text for words in fine)
 
 
 class Serving:
@@ -93,6 +96,21 @@ class Serving:
         await asyncio.gather(self._running, return_exceptions=True)
         await self.desk.close()
 
+    def call(self, what: Callable[[DeskTwin], T]) -> T:
+        """Do something at the desk, in its own thread, and return what came of it."""
+
+        async def there() -> T:
+            return what(self.desk)
+
+        return asyncio.run_coroutine_threadsafe(there(), self.loop).result(10)
+
+    def log_in(self, name: str) -> str:
+        """Return a new session's secret."""
+        coming = self.desk.log_in(name, f"{name}-password")
+        secret = asyncio.run_coroutine_threadsafe(coming, self.loop).result(10)
+        assert secret
+        return secret
+
     def __enter__(self) -> Self:
         self._thread.start()
         assert self._up.wait(10)
@@ -108,6 +126,13 @@ def twin_url() -> Iterator[str]:
     """The page over the desk in memory: for what the program cannot show at once."""
     with Serving() as serving:
         yield serving.url
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    """The desk in memory, and the pages over it."""
+    with Serving() as serving:
+        yield serving
 
 
 @pytest.fixture(scope="session")

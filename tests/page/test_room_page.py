@@ -161,26 +161,26 @@ def test_the_samples_do_what_the_hints_promise(
     expect(case).to_be_visible()
 
 
-def test_somebody_elses_case_is_taken_only_after_a_question(
+def test_in_somebody_elses_case_an_answer_goes_only_after_a_question(
     page: Page, room_url: str, program: Program
 ) -> None:
     visit(page, room_url)
     open_case(page)
     act(page, "Claim")
     expect(page.locator("#composer .owner")).to_contain_text("Sam answers")
-    program.change("UPDATE cases SET claimed_by = 'Kim'")
+    program.change("UPDATE cases SET claimed_by = 'Kim', holder = 'web:Kim'")
     page.reload()
     expect(page.locator("#composer .owner")).to_contain_text("Kim answers")
     expect(page.get_by_role("button", name="Take over")).to_be_visible()
     reply(page, "It is me now.")
-    expect(page.locator("#notice")).to_contain_text("Kim has this case")
+    expect(page.locator("#notice")).to_contain_text("Kim claimed this")
     expect(page.locator("#reply")).to_have_value("It is me now.")
     confirm = page.get_by_role("button", name="Do it anyway")
     expect(confirm).to_be_focused()
     assert page.locator("#lines .staff").count() == 0
     page.keyboard.press("Enter")
     expect(page.locator("#lines .staff .text")).to_have_text("It is me now.")
-    expect(page.locator("#composer .owner")).to_contain_text("Sam answers")
+    expect(page.locator("#composer .owner")).to_contain_text("Kim answers")  # only lent
     expect(page.locator("#reply")).to_have_value("")
     expect(page.locator("#notice")).to_be_empty()
 

@@ -16,19 +16,20 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from aiohttp import web
 from sqlalchemy import Connection, Table, select
 
 from adapters.telegram import pace
 from bot import database
 from bot.app import App
 from bot.engines import make_phrases
+from bot.room import Room
 from bot.settings import Desk, Discord, Settings, Telegram
 from core.engine.embedded.phrasebook import PhraseWriter
 from core.message import ConversationKey
+from core.store import receipts
 from core.tables import case, decision, history, inbox, metadata
 from tests.fakes.discord import DiscordFake
-from tests.fakes.discord_shapes import Call
+from tests.fakes.discord_shapes import Interaction
 from tests.fakes.telegram import TelegramFake
 from tests.fakes.telegram_people import Seen
 from tests.walk.house import House, settings_for
@@ -65,15 +66,15 @@ class Town(TelegramFake):
         return super()._user(user, spoken, name or NAMES.get(user, ""))
 
 
-class Server(DiscordFake):
-    """Discord, where a thread may also be given another name."""
+class Moment:
+    """The clock of a whole test: it runs by itself, and can jump."""
 
-    def _answer(self, request: web.Request, call: Call) -> tuple[int, Any]:
-        found = re.fullmatch(r"/channels/(\d+)", call.path)
-        if call.method == "PATCH" and found and found[1] in self._channels:
-            self._channels[found[1]] |= {"name": call.body["name"]}
-            return 200, self._channels[found[1]]
-        return super()._answer(request, call)
+    def __init__(self) -> None:
+        self.ahead = 0.0  # seconds
+
+    def __call__(self) -> float:
+        """Return what time it is."""
+        return time.time() + self.ahead
 
 
 async def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -85,12 +86,41 @@ async def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
 
 
 class Heed:
-    """A running Heed, the two platforms around it, and its database."""
+    """A running Heed, the two platforms around it, its clock, and its database."""
 
-    def __init__(self, house: House, telegram: Town, discord: DiscordFake) -> None:
-        self.app, self.room = house.app, house.room
+    app: App
+    room: Room
+
+    def __init__(
+        self, life: AsyncExitStack, telegram: Town, discord: DiscordFake, clock: Moment
+    ) -> None:
         self.telegram, self.discord = telegram, discord
-        self._idle = house.idle
+        self.clock = clock
+        self._life = life
+
+    async def restart(self, **sections: Any) -> None:
+        """End this Heed, and start it anew on the same database between the same platforms.
+
+        `sections` replace those of its settings.
+        """
+        await self._life.aclose()
+        await self._start(self.app.settings.model_copy(update=sections))
+
+    async def _start(self, settings: Settings) -> None:
+        house = await self._life.enter_async_context(_connected(settings, self.clock))
+        self.app, self.room, self._idle = house.app, house.room, house.idle
+        await until(partial(_up, self))
+
+    async def later(self, seconds: float) -> None:
+        """Let so many seconds pass at once, for Heed and for both platforms."""
+        self.clock.ahead += seconds
+        self.discord.raw('{"op": 11, "d": null}')  # or its gateway would seem to be silent so long
+        await self.app.clockwork.tick()
+        await self.app.waits.refresh()
+        waiting = partial(receipts.open_lanes, now=self.clock(), quiet=0.0)
+        for lane in await self.app.store.read(waiting):
+            self.app.posts.ring(lane)
+        await self.quiet()
 
     # -- the database ------------------------------------------------------------------------
 
@@ -164,6 +194,18 @@ class Heed:
         await self.settled(written, chat=chat)
         return written
 
+    async def opened(self, user: int = MAYA) -> int:
+        """Let somebody be furious; return the topic of the case that it made."""
+        before = {*self.telegram.chats[DESK].topics}
+        await self.says(user, FURY)
+        [thread] = {*self.telegram.chats[DESK].topics} - before
+        return thread
+
+    async def staff(self, text: str, user: int = ANA, **more: Any) -> int:
+        """Let staff write in the desk's only topic, unless `thread` says in which."""
+        thread = more.pop("thread") if "thread" in more else self.topic()
+        return await self.says(user, text, chat=DESK, thread=thread, **more)
+
     def read(self, chat: int, thread: int | None = None) -> list[str]:
         """Return what the bot wrote on Telegram, as it reads now."""
         return self.telegram.texts(chat, thread)
@@ -175,16 +217,47 @@ class Heed:
 
     def card(self, title: str = "Case ") -> Seen:
         """Return a case's card in the Telegram desk, as it reads now."""
-        return next(line for line in self.telegram.seen(DESK) if line.text.startswith(title))
+        seen = self.telegram.seen(DESK)
+        found = [line for line in seen if line.who == "bot" and line.text.startswith(title)]
+        assert found, [line.text for line in seen]
+        return found[0]
 
-    async def press(self, label: str, user: int = ANA, *, on: Seen | None = None) -> None:
-        """Let somebody press a button by its words; staff on the card, unless `on` is given."""
-        shown = on or self.card()
+    def shown(self, words: str, chat: int = DESK, thread: int | None = None) -> Seen:
+        """Return the newest post of the bot on Telegram with these words in it."""
+        own = [line for line in self.telegram.seen(chat, thread) if line.who == "bot"]
+        found = [line for line in own if words in line.text]
+        assert found, [line.text for line in own]
+        return found[-1]
+
+    async def press(
+        self, label: str, user: int = ANA, *, on: Seen | str | None = None, chat: int = 0
+    ) -> str:
+        """Let somebody press a button by its words; return what the platform showed them.
+
+        Staff press on the card, unless `on` is another post, or words that stand in one (of the
+        desk, unless `chat` says where).
+        """
+        shown = self.shown(on, chat or DESK) if isinstance(on, str) else on or self.card()
+        assert label in dict(shown.buttons), (shown.text, shown.buttons)
         data = dict(shown.buttons)[label]
-        chat = next(c for c, one in self.telegram.chats.items() if _holds(one, shown))
+        chat = chat or next(c for c, one in self.telegram.chats.items() if _holds(one, shown))
         callback = self.telegram.press(chat, shown.message_id, data, user)
         await until(lambda: self.telegram.callbacks[callback] is not None)
         await self.quiet()
+        return self.telegram.callbacks[callback] or ""
+
+    def marks(self, message_id: int, chat: int = DESK) -> tuple[str, ...]:
+        """Return the emojis under a message on Telegram, the bot's first."""
+        return next(s.reactions for s in self.telegram.seen(chat) if s.message_id == message_id)
+
+    def state_of(self, topic: int | None = None) -> dict[str, Any]:
+        """Return a topic of the desk: its `name`, its `icon` (an emoji), whether it is `closed`."""
+        return dict(self.telegram.chats[DESK].topics[self.topic() if topic is None else topic])
+
+    def pictures(self, chat: int = DESK, thread: int | None = None) -> list[Seen]:
+        """Return the pictures that the bot sent there on Telegram, as they are now."""
+        lines = self.telegram.seen(chat, thread)
+        return [line for line in lines if line.who == "bot" and line.kind == "photo"]
 
     # -- Discord -----------------------------------------------------------------------------
 
@@ -194,12 +267,17 @@ class Heed:
         await self.settled(written)
         return written
 
-    async def slash(self, user: str, name: str, *, channel: str | None = None, **o: str) -> None:
+    async def slash(
+        self, user: str, name: str, *, channel: str | None = None, **o: str
+    ) -> Interaction:
         """Let somebody use a slash command; it has been acknowledged and carried out after."""
-        used = self.discord.slash(user, name, channel=channel, **o)
+        return await self._done_with(self.discord.slash(user, name, channel=channel, **o))
+
+    async def _done_with(self, used: Interaction) -> Interaction:
         async with asyncio.timeout(15):
             await used.answered.wait()
         await self.quiet()
+        return used
 
     def heard(self, channel: str) -> list[str]:
         """Return what the bot wrote on Discord, as it reads now."""
@@ -212,21 +290,52 @@ class Heed:
 
     def post(self, channel: str, start: str) -> dict[str, Any]:
         """Return a message of a channel by how it begins."""
-        return next(m for m in self.discord.messages(channel) if m["content"].startswith(start))
+        seen = self.discord.messages(channel)
+        found = [one for one in seen if one["content"].startswith(start)]
+        assert found, [one["content"] for one in seen]
+        return found[0]
 
-    async def click(self, user: str, channel: str, label: str, *, on: str = "Case ") -> None:
-        """Let somebody press a button by its words, under the post that begins with `on`."""
-        message = self.post(channel, on)
+    async def click(self, user: str, channel: str, label: str, *, on: str = "Case ") -> Interaction:
+        """Let somebody press a button by its words, under the post that begins with `on`.
+
+        What they were shown alone counts too, and goes before what everybody sees.
+        """
+        seen = [*self.discord.messages(channel), *self.discord.whispered(user)]
+        meant = [one for one in seen if one["content"].startswith(on)]
+        found = [one for one in meant if label in buttons(one)]
+        assert found, [(one["content"], list(buttons(one))) for one in meant or seen]
+        message = found[-1]
         data = buttons(message)[label]
-        pressed = self.discord.press(user, channel, message["id"], data)
-        async with asyncio.timeout(15):
-            await pressed.answered.wait()
-        await self.quiet()
+        return await self._done_with(self.discord.press(user, channel, message["id"], data))
+
+    async def fill(self, pressed: Interaction, text: str) -> Interaction:
+        """Let somebody fill in the form that a press was answered with, and send it."""
+        return await self._done_with(self.discord.submit(pressed, text))
+
+    def whispers(self, user: str) -> list[str]:
+        """Return what the bot showed to one person of Discord alone, oldest first."""
+        return self.discord.whispers(user)
+
+    def reactions(self, message_id: str) -> set[str]:
+        """Return the emojis under a message on Discord."""
+        return {*self.discord.reactions(message_id)}
+
+    def thread_state(self, thread: str = "") -> dict[str, Any]:
+        """Return a thread of the desk: its `name`, whether it is `archived`, and `locked`."""
+        wanted = thread or self.thread()
+        one = next(t for t in self.discord.threads(self.discord.desk) if t["id"] == wanted)
+        meta = one["thread_metadata"]
+        return {"name": one["name"], "archived": meta["archived"], "locked": meta["locked"]}
+
+    def images(self, channel: str) -> list[bytes]:
+        """Return what hangs on the bot's posts of a channel of Discord, as it is now."""
+        own = [m for m in self.discord.messages(channel) if m["author"]["username"] == "Heed"]
+        return [self.discord.file(m, n) for m in own for n in range(len(m["attachments"]))]
 
 
 def _holds(chat: Any, line: Seen) -> bool:
     found = chat.messages.get(line.message_id, {})
-    return found.get("text") == line.text
+    return found.get("text", found.get("caption", "")) == line.text
 
 
 def buttons(message: Mapping[str, Any]) -> dict[str, str]:
@@ -250,16 +359,22 @@ async def heed_on(
     reads_all: bool = False,
     **sections: Any,
 ) -> AsyncIterator[Heed]:
-    """Start a Heed on the platforms `on` (and that of its staff), and both fakes."""
+    """Start a Heed on the platforms `on` (and that of its staff), and both fakes.
+
+    `desk`, `telegram` and `discord` may be dictionaries of further settings of these sections.
+    """
     async with AsyncExitStack() as stack:
-        telegram = await stack.enter_async_context(Town())
-        discord = await stack.enter_async_context(Server(content_intent=reads_all))
+        clock = Moment()
+        telegram = await stack.enter_async_context(Town(clock=clock))
+        discord = await stack.enter_async_context(
+            DiscordFake(content_intent=reads_all, clock=clock)
+        )
         telegram.group(DESK, title="Desk", forum=forum)
         settings = _settings(folder, telegram, discord, staff, {*on, staff}, sections)
-        house = await stack.enter_async_context(_connected(settings))
-        heed = Heed(house, telegram, discord)
+        life = await stack.enter_async_context(AsyncExitStack())
+        heed = Heed(life, telegram, discord, clock)
+        await heed._start(settings)
         stack.push_async_callback(heed.quiet)
-        await until(partial(_up, heed))
         yield heed
 
 
@@ -281,15 +396,16 @@ def _settings(
         sections["discord"] = Discord(
             token=discord.token, api_base=discord.api_base, gateway_url=discord.gateway_url, **more
         )
-    desk = {"telegram": f"telegram:{DESK}", "discord": f"discord:{discord.desk}"}
-    return settings_for(folder, desk=Desk(staff=desk.get(staff, "web")), **sections)
+    homes = {"telegram": f"telegram:{DESK}", "discord": f"discord:{discord.desk}"}
+    own = {"staff": homes.get(staff, "web")} | sections.pop("desk", {})
+    return settings_for(folder, desk=Desk(**own), **sections)
 
 
 @asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[House]:
+async def _connected(settings: Settings, clock: Moment) -> AsyncIterator[House]:
     """Start a Heed as `heed run` does it, without the page."""
     await asyncio.to_thread(database.upgrade, settings.database.url)
-    app = App(settings)
+    app = App(settings, clock=clock)
     app.connect()
     running = asyncio.create_task(app.run())
     try:
@@ -310,10 +426,12 @@ def _up(heed: Heed) -> bool:
 
 
 def hurry(monkeypatch: Any) -> None:
-    """Let Telegram's pace be that of a test, and read the phrase book once for all tests."""
+    """Let pace and patience be those of a test, and read the phrase book once for all tests."""
     monkeypatch.setattr(pace, "GROUP", 0.002)
     monkeypatch.setattr(pace, "PRIVATE", 0.002)
     monkeypatch.setattr(pace, "OVERALL", 0.001)
+    monkeypatch.setattr("core.store.places.REDRAW", 0.02)
+    monkeypatch.setattr("core.store.outbox.ALBUM", 0.2)
     monkeypatch.setattr("bot.app.make_phrases", lambda _settings: phrases())
 
 
@@ -326,6 +444,12 @@ def phrases() -> PhraseWriter:
 def words(count: int) -> str:
     """Return so many different short sentences."""
     return " ".join(f"This is step number {n} of what to do." for n in range(count))
+
+
+def unsigned(text: str) -> str:
+    """Return an answer of staff without the line that says whose it is."""
+    first, _, rest = text.partition("\n")
+    return rest if first.endswith("· Support") or first == "Support" else text
 
 
 def ago(minutes: float) -> int:

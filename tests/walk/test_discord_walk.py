@@ -98,7 +98,12 @@ async def test_fury_opens_a_thread_with_card_context_and_ping(heed: Heed) -> Non
     assert heed.discord.threads(heed.discord.desk)[0]["name"] == "#1 maya"
     card, context, ping = heed.discord.messages(thread)
     assert card["content"].startswith("Case 1 · maya · discord · en")
-    assert list(buttons(card)) == ["Claim", "Resolve", "Not needed"]
+    assert card["pinned"]
+    assert [heed.discord.file(card)[:4]] == [b"\x89PNG"]  # one post holds words and picture
+    assert list(buttons(card)) == [
+        "Claim", "Reply", "Draft", "Snooze 1 h", "Snooze 4 h", "Snooze 1 d", "Resolve",
+        "Not needed", "More",
+    ]  # fmt: skip
     assert "A plain message here stays inside." in card["content"]
     assert "maya: hello, where is my order?" in context["content"]
     assert ping["content"].startswith("maya needs a person: ")
@@ -118,7 +123,7 @@ async def test_staff_answer_by_command_and_talk_among_themselves(heed: Heed) -> 
     await heed.slash("ana", "note", channel=thread, text="sounds exhausted")
     assert heed.heard(direct) == before
     await heed.slash("ana", "r", channel=thread, text="Hi Maya, I have your order here.")
-    assert heed.heard(direct)[-1] == "Hi Maya, I have your order here."
+    assert heed.heard(direct)[-1] == "ana · Support\nHi Maya, I have your order here."
     # What only Ana saw while she typed it stands in the thread for the others.
     assert heed.heard(thread)[-2:] == [
         "// ana: sounds exhausted", "ana: Hi Maya, I have your order here.",
@@ -135,7 +140,7 @@ async def test_a_reply_to_a_copy_reaches_the_person(heed: Heed) -> None:
     await heed.writes("maya", "order 1234")
     copy = heed.post(thread, "maya: order 1234")["id"]
     await heed.writes("ana", "Found it.", channel=thread, reply_to=copy)
-    assert heed.heard(direct)[-1] == "Found it."
+    assert heed.heard(direct)[-1] == "ana · Support\nFound it."
 
 
 async def test_an_unknown_command_is_sent_to_nobody(heed: Heed) -> None:
@@ -143,7 +148,8 @@ async def test_an_unknown_command_is_sent_to_nobody(heed: Heed) -> None:
     before = heed.heard(direct)
     await heed.slash("ana", "frobnicate", channel=thread)
     assert heed.heard(direct) == before
-    assert "/frobnicate was not sent" in heed.heard(thread)[-1]
+    assert "/frobnicate was not sent" in heed.whispers("ana")[-1]
+    assert not any("/frobnicate" in text for text in heed.heard(thread))
 
 
 async def test_the_second_of_staff_is_told_who_has_it(heed: Heed) -> None:
@@ -152,12 +158,15 @@ async def test_the_second_of_staff_is_told_who_has_it(heed: Heed) -> None:
     before = heed.heard(direct)
     await heed.slash("bob", "r", channel=thread, text="me too")
     assert heed.heard(direct) == before
-    assert "ana has this case" in heed.heard(thread)[-1]
+    assert heed.whispers("bob")[-1].startswith("ana claimed this")
+    assert not any("claimed this" in text for text in heed.heard(thread))
+    await heed.click("bob", thread, "Keep as note", on="ana claimed this")
+    assert heed.heard(direct) == before
     assert ("note", "me too") in await heed.said(heed.discord.person("maya"))
     await heed.slash("bob", "steal", channel=thread)
     assert "With bob" in heed.post(thread, "Case ")["content"]
     await heed.slash("bob", "r", channel=thread, text="Bob here.")
-    assert heed.heard(direct)[-1] == "Bob here."
+    assert heed.heard(direct)[-1] == "bob · Support\nBob here."
 
 
 async def test_every_command_that_staff_are_told_of_can_be_typed(heed: Heed) -> None:
@@ -288,21 +297,25 @@ async def test_who_closes_their_messages_is_unreachable_and_staff_are_told(heed:
     await heed.quiet()
     assert person.unreachable
     assert heed.heard(direct) == before
-    [held] = [row for row in await heed.rows(outbox) if row.text == "are you there?"]
+    posts = await heed.rows(outbox, staff_thread_id=None)
+    [held] = [row for row in posts if row.text.endswith("are you there?")]
     assert held.state == "held"
     told = [text for text in heed.heard(thread) if text.startswith("Not delivered to maya")]
     assert len(told) == 1
     heed.discord.closed_people.clear()
     await heed.writes("maya", "now you can")
     await heed.slash("ana", "r", channel=thread, text="welcome back")
-    assert heed.heard(direct) == [*before, "welcome back"]
+    *same, last = heed.heard(direct)
+    assert same == before  # nothing old is sent
+    assert last.endswith("welcome back")
+    assert list(buttons(heed.post(thread, "maya can be reached again"))) == ["Send", "Drop"]
 
 
 async def test_forget_leaves_nothing_and_staff_copies_say_so(heed: Heed) -> None:
     direct, thread = await furious(heed)
     await heed.writes("maya", "my secret is xyzzy-4711")
     await heed.slash("maya", "forget")
-    await heed.click("maya", direct, "Erase everything", on="3 messages")
+    await heed.click("maya", direct, "Stop and erase", on="The team is helping you")
     await until(lambda: heed.heard(direct)[-1].startswith("Done: "))
     await heed.quiet()
     assert set(heed.heard(thread)) == {ERASED}
@@ -332,7 +345,7 @@ async def test_without_the_right_to_make_threads_the_desk_is_the_channel(heed: H
     await heed.click("ana", desk, "Claim")
     assert "With ana" in heed.post(desk, "Case ")["content"]
     await heed.slash("ana", "r", channel=desk, text="I am here.")
-    assert heed.heard(direct)[-1] == "I am here."
+    assert heed.heard(direct)[-1] == "ana · Support\nI am here."
     await heed.writes("maya", "finally!")
     copy = heed.post(desk, "maya: finally!")
     assert copy["message_reference"]["message_id"] == heed.post(desk, "Case ")["id"]

@@ -40,6 +40,7 @@ from tests.walk.platforms import (
 )
 
 WORST = "this is the worst service ever, I am furious, you are all useless"
+VERDICTS = ["Right", "Not needed", "Too late", "Reopen"]
 
 
 @pytest.fixture(autouse=True)
@@ -218,13 +219,19 @@ async def test_fury_brings_a_person_with_all_they_need_to_know(heed: Heed) -> No
     topic = await furious(heed)
     assert heed.read(MAYA)[-1].startswith(OPEN)
     assert heed.telegram.chats[DESK].topics[topic]["name"] == "#1 Maya"
-    card, context, ping = [line for line in heed.telegram.seen(DESK, topic) if line.who == "bot"]
+    lines = [line for line in heed.telegram.seen(DESK, topic) if line.who == "bot"]
+    card, picture, context, ping = lines
+    assert card.pinned
+    assert (picture.kind, picture.content[:4]) == ("photo", b"\x89PNG")
     assert card.text.startswith("Case 1 · Maya · telegram · en")
     assert "Waiting for a person" in card.text
     assert card.text.endswith("Start with // for a note that stays inside.")
     assert FURY[:100] in card.text
-    assert re.search(r"neg [01]\.\d\d neu 0\.\d\d pos 0\.\d\d", card.text)
-    assert [label for label, _ in card.buttons] == ["Claim", "Resolve", "Not needed"]
+    assert re.search(r"neg 1?\.\d\d neu \.\d\d pos \.\d\d · intensity -\.\d\d", card.text)
+    assert [label for label, _ in card.buttons] == [
+        "Claim", "Draft", "Snooze 1 h", "Snooze 4 h", "Snooze 1 d", "Resolve", "Not needed",
+        "More",
+    ]  # fmt: skip
     assert "Maya: hello, where is my order?" in context.text
     assert f"Maya: {FURY}" in context.text
     assert ping.text.startswith("Maya needs a person: ")
@@ -238,35 +245,39 @@ async def test_staff_claim_answer_and_take_notes(heed: Heed) -> None:
     await heed.press("Claim")
     assert "With Ana" in heed.card().text
     assert [label for label, _ in heed.card().buttons] == [
-        "Release", "Resolve", "Not needed", "Back to the bot",
+        "Release", "Draft", "Snooze 1 h", "Snooze 4 h", "Snooze 1 d", "Resolve", "Not needed",
+        "Back to the bot", "More",
     ]  # fmt: skip
     before = heed.read(MAYA)
     await heed.says(MAYA, "hello? is anybody there?")
     assert heed.read(MAYA) == before  # the bot is silent
     assert heed.read(DESK, topic)[-1] == "Maya: hello? is anybody there?"
-    await heed.says(ANA, "Hi Maya, I have your order here.", chat=DESK, thread=topic)
-    assert heed.read(MAYA)[-1] == "Hi Maya, I have your order here."
+    said = await heed.says(ANA, "Hi Maya, I have your order here.", chat=DESK, thread=topic)
+    assert heed.read(MAYA)[-1] == "Ana · Support\nHi Maya, I have your order here."
+    assert heed.marks(said) == ("👌",)
     await heed.says(ANA, "// she sounds exhausted", chat=DESK, thread=topic)
     await heed.says(ANA, "/frobnicate now", chat=DESK, thread=topic)
-    assert heed.read(MAYA)[-1] == "Hi Maya, I have your order here."
+    assert heed.read(MAYA)[-1] == "Ana · Support\nHi Maya, I have your order here."
     assert "/frobnicate was not sent" in heed.read(DESK, topic)[-1]
     assert ("note", "she sounds exhausted") in await heed.said(MAYA)
     assert ("staff", "Hi Maya, I have your order here.") in await heed.said(MAYA)
 
 
-async def test_staff_are_told_that_an_edit_of_theirs_does_not_arrive(heed: Heed) -> None:
+async def test_an_edit_of_staff_changes_what_the_person_reads(heed: Heed) -> None:
     topic = await furious(heed)
     said = await heed.says(ANA, "It costs 10.", chat=DESK, thread=topic)
+    count = len(heed.read(MAYA))
     heed.telegram.edit(DESK, said, "It costs 20.")
     await heed.settled(said, chat=DESK, kind="edited")
-    assert heed.read(MAYA)[-1] == "It costs 10."
-    assert "does not reach the person" in heed.read(DESK, topic)[-1]
+    assert heed.read(MAYA)[-1] == "Ana · Support\nIt costs 20."
+    assert len(heed.read(MAYA)) == count
+    assert ("staff", "It costs 20.") in await heed.said(MAYA)
 
 
 async def test_the_first_answer_claims_by_itself(heed: Heed) -> None:
     topic = await furious(heed)
     await heed.says(ANA, "I am on it.", chat=DESK, thread=topic)
-    assert heed.read(MAYA)[-1] == "I am on it."
+    assert heed.read(MAYA)[-1] == "Ana · Support\nI am on it."
     assert "With Ana" in heed.card().text
     assert (await heed.the_case()).claimed_by == "Ana"
 
@@ -287,14 +298,27 @@ async def test_the_second_of_staff_is_told_who_has_it(heed: Heed) -> None:
     said = heed.read(MAYA)
     await heed.says(BOB, "me too, what is wrong?", chat=DESK, thread=topic)
     assert heed.read(MAYA) == said
-    told = heed.read(DESK, topic)[-1]
-    assert "Ana has this case" in told
-    assert "Note kept" in told
+    asked = heed.shown("Ana claimed this")
+    assert [label for label, _ in asked.buttons] == ["Send anyway", "Keep as note"]
+    await heed.press("Keep as note", BOB, on=asked)
+    assert heed.read(MAYA) == said
     assert ("note", "me too, what is wrong?") in await heed.said(MAYA)
     await heed.says(BOB, "/steal", chat=DESK, thread=topic)
     assert "With Bob" in heed.card().text
     await heed.says(BOB, "Bob here.", chat=DESK, thread=topic)
-    assert heed.read(MAYA)[-1] == "Bob here."
+    assert heed.read(MAYA)[-1] == "Bob · Support\nBob here."
+
+
+async def test_what_was_held_back_goes_when_its_writer_insists(heed: Heed) -> None:
+    topic = await furious(heed)
+    await heed.press("Claim")
+    await heed.says(BOB, "me too, what is wrong?", chat=DESK, thread=topic)
+    await heed.press("Send anyway", BOB, on="Ana claimed this")
+    assert heed.read(MAYA)[-1] == "Bob · Support\nme too, what is wrong?"
+    assert "With Ana" in heed.card().text
+    count = len(heed.read(MAYA))
+    await heed.press("Send anyway", BOB, on="Ana claimed this")
+    assert len(heed.read(MAYA)) == count
 
 
 async def test_two_quick_lines_of_staff_are_each_carried_out(heed: Heed) -> None:
@@ -303,7 +327,7 @@ async def test_two_quick_lines_of_staff_are_each_carried_out(heed: Heed) -> None
     heed.telegram.say(DESK, ANA, "/nonsense", thread=topic)
     last = heed.telegram.say(DESK, ANA, "Two.", thread=topic)
     await heed.settled(last, chat=DESK)
-    assert heed.read(MAYA)[-2:] == ["One.", "Two."]
+    assert heed.read(MAYA)[-2:] == ["Ana · Support\nOne.", "Two."]
 
 
 async def test_staff_are_never_scored(heed: Heed) -> None:
@@ -324,11 +348,12 @@ async def test_resolve_asks_whether_it_helped_and_no_reopens(heed: Heed) -> None
     assert asked.text.startswith(RESOLVED)
     assert [label for label, _ in asked.buttons] == ["Yes, it helped", "No"]
     assert "Resolved by Ana" in heed.card().text
-    assert heed.card().buttons == ()
+    assert [label for label, _ in heed.card().buttons] == VERDICTS
     await heed.press("No", MAYA, on=asked)
     assert heed.read(MAYA)[-1] == REOPENED
     assert "Waiting for a person" in heed.card().text
-    assert "wrote again" in heed.read(DESK, topic)[-1]
+    assert heed.read(DESK, topic)[-1] == "They say it did not help."
+    assert not heed.state_of()["closed"]
     assert (await heed.the_case()).state == "queued"
 
 
@@ -349,7 +374,8 @@ async def test_not_needed_hands_back_and_rests(heed: Heed) -> None:
     await furious(heed)
     await heed.press("Not needed")
     assert heed.read(MAYA)[-1].startswith(BACK_TO_BOT)
-    assert heed.card().buttons == ()
+    labels = [label for label, _ in heed.card().buttons]
+    assert labels == ["Right", "● Not needed", "Too late", "Reopen"]
     await heed.says(MAYA, WORST)
     row = await heed.the_case()
     assert (row.state, row.verdict) == ("resolved", "not needed")
@@ -446,8 +472,12 @@ async def test_an_anonymous_admin_of_the_desk_is_heard_too(heed: Heed) -> None:
     await heed.says(
         ANA, "We are on it.", chat=DESK, thread=topic, **{"from": group, "sender_chat": desk}
     )
-    assert heed.read(MAYA)[-1] == "We are on it."
-    assert "With Support" in heed.card().text
+    assert heed.read(MAYA)[-1] == "Support\nWe are on it."
+    row = await heed.the_case()
+    assert (row.state, row.holder) == ("human", "")
+    assert "Answered by an anonymous administrator; nobody holds this case." in heed.read(
+        DESK, topic
+    )
 
 
 # -- changed minds -------------------------------------------------------------------------------
@@ -481,9 +511,10 @@ async def test_staff_are_told_of_an_edit(heed: Heed) -> None:
     second = await heed.says(MAYA, "order 1234")
     heed.telegram.edit(MAYA, second, "order 4321")
     await heed.settled(second, kind="edited")
-    told = heed.read(DESK, topic)[-1]
-    assert "edited; was: order 1234" in told
-    assert "order 4321" in told
+    lines = heed.read(DESK, topic)
+    assert "Maya: order 4321" in lines
+    assert "Maya: order 1234" not in lines
+    assert lines[-1] == "edited; was: order 1234"
 
 
 # -- nobody to reach -----------------------------------------------------------------------------
@@ -497,14 +528,18 @@ async def test_who_blocks_the_bot_is_unreachable_and_staff_are_told(heed: Heed) 
     said = heed.read(MAYA)
     await heed.says(ANA, "are you there?", chat=DESK, thread=topic)
     assert heed.read(MAYA) == said
-    [held] = [row for row in await heed.rows(outbox) if row.text == "are you there?"]
+    [held] = [row for row in await heed.rows(outbox) if row.text.endswith("are you there?")]
     assert held.state == "held"
     assert "Not delivered to Maya" in heed.read(DESK, topic)[-1]
     heed.telegram.unblock(MAYA)
     await heed.settled(kind="returned")
     assert heed.read(MAYA) == said  # nothing old is sent
+    asked = heed.shown("Maya can be reached again. Messages held: 1")
+    assert [label for label, _ in asked.buttons] == ["Send", "Drop"]
+    await heed.press("Drop", on=asked)
+    assert heed.read(MAYA) == said
     await heed.says(ANA, "welcome back", chat=DESK, thread=topic)
-    assert heed.read(MAYA)[-1] == "welcome back"
+    assert heed.read(MAYA)[-1].endswith("welcome back")
 
 
 async def test_who_writes_again_is_reachable_again(heed: Heed) -> None:
@@ -517,8 +552,11 @@ async def test_who_writes_again_is_reachable_again(heed: Heed) -> None:
     await heed.says(MAYA, "sorry, wrong button")
     [person] = await heed.rows(conversation, user=str(MAYA))
     assert not person.unreachable
+    asked = heed.shown("Maya can be reached again. Messages held: 1")
+    await heed.press("Send", on=asked)
+    assert heed.read(MAYA)[-1].endswith("are you there?")
     await heed.says(ANA, "no harm done", chat=DESK, thread=topic)
-    assert heed.read(MAYA)[-1] == "no harm done"
+    assert heed.read(MAYA)[-1].endswith("no harm done")
 
 
 async def test_a_desk_that_throws_the_bot_out_does_not_make_the_person_unreachable(
@@ -528,7 +566,9 @@ async def test_a_desk_that_throws_the_bot_out_does_not_make_the_person_unreachab
     await heed.says(MAYA, FURY)
     [person] = await heed.rows(conversation, user=str(MAYA))
     assert not person.unreachable
-    assert heed.read(MAYA)[-1].startswith(OPEN)
+    opened, delay = heed.read(MAYA)
+    assert opened.startswith(OPEN)
+    assert delay == "Your messages are saved but delayed."
 
 
 # -- forgetting ----------------------------------------------------------------------------------
@@ -539,10 +579,10 @@ async def test_forget_asks_first_and_then_leaves_nothing(heed: Heed) -> None:
     await heed.says(MAYA, "my secret is xyzzy-4711")
     await heed.says(MAYA, "/forget")
     asked = heed.telegram.seen(MAYA)[-1]
-    assert [label for label, _ in asked.buttons] == ["Erase everything", "Keep it"]
-    await heed.press("Keep it", MAYA, on=asked)
+    assert [label for label, _ in asked.buttons] == ["Stop and erase", "Finish first"]
+    await heed.press("Finish first", MAYA, on=asked)
     assert heed.read(MAYA)[-1] == "Nothing was erased."
-    await heed.press("Erase everything", MAYA, on=asked)
+    await heed.press("Stop and erase", MAYA, on=asked)
     await until(lambda: heed.read(MAYA)[-1].startswith("Done: "))
     await heed.quiet()
     shown = heed.read(DESK, topic)
@@ -584,7 +624,7 @@ async def test_without_topics_staff_reply_to_the_card_or_to_a_copy(tmp_path: Pat
         await heed.says(ANA, "lunch?", chat=DESK)  # staff among themselves
         assert heed.read(MAYA)[-1].startswith(OPEN)
         await heed.says(ANA, "I am here.", chat=DESK, reply_to=card.message_id)
-        assert heed.read(MAYA)[-1] == "I am here."
+        assert heed.read(MAYA)[-1] == "Ana · Support\nI am here."
         assert "With Ana" in heed.card().text
         await heed.says(MAYA, "finally!")
         copy = next(s for s in heed.telegram.seen(DESK) if s.text == "Maya: finally!")
@@ -595,13 +635,31 @@ async def test_without_topics_staff_reply_to_the_card_or_to_a_copy(tmp_path: Pat
         assert heed.read(MAYA)[-1].startswith(RESOLVED)
 
 
-async def test_a_deleted_topic_is_followed_by_posts_in_the_desk_itself(heed: Heed) -> None:
+async def test_a_deleted_topic_has_one_successor_with_all_that_matters(heed: Heed) -> None:
     topic = await furious(heed)
     await heed.press("Claim")
-    del heed.telegram.chats[DESK].topics[topic]
+    heed.telegram.delete_topic(DESK, topic)
     await heed.says(MAYA, "are you still there?")
-    lines = [s for s in heed.telegram.seen(DESK) if s.thread is None]
-    copy = next(s for s in lines if s.text == "Maya: are you still there?")
-    assert any(s.text.startswith("Case 1") for s in lines)  # the card stands here too
+    after = heed.topic()
+    assert after != topic
+    lines = heed.read(DESK, after)
+    assert any(text.startswith("The thread was removed; this is its successor.") for text in lines)
+    assert "Maya: are you still there?" in lines
+    assert heed.card().thread == after
+    await heed.says(ANA, "yes", chat=DESK, thread=after)
+    assert heed.read(MAYA)[-1] == "Ana · Support\nyes"
+
+
+async def test_a_topic_deleted_twice_is_followed_by_posts_in_the_desk_itself(heed: Heed) -> None:
+    topic = await furious(heed)
+    await heed.press("Claim")
+    heed.telegram.delete_topic(DESK, topic)
+    await heed.says(MAYA, "are you still there?")
+    heed.telegram.delete_topic(DESK, heed.topic())
+    await heed.says(MAYA, "and now?")
+    assert heed.telegram.chats[DESK].topics == {}
+    copy = heed.shown("Maya: and now?")
+    card = heed.card()
+    assert (copy.thread, copy.reply_to, card.thread) == (None, card.message_id, None)
     await heed.says(ANA, "yes", chat=DESK, reply_to=copy.message_id)
-    assert heed.read(MAYA)[-1] == "yes"
+    assert heed.read(MAYA)[-1] == "Ana · Support\nyes"

@@ -43,13 +43,14 @@ async def test_a_person_on_telegram_is_helped_by_staff_on_discord(tmp_path: Path
         assert heed.post(thread, "Case ")["content"].startswith("Case 1 · Maya · telegram · en")
         await heed.click("ana", thread, "Claim")
         await heed.slash("ana", "r", channel=thread, text="Hi Maya, Ana here.")
-        assert heed.read(MAYA)[-1] == "Hi Maya, Ana here."
+        assert heed.read(MAYA)[-1] == "ana · Support\nHi Maya, Ana here."
         first = await heed.says(MAYA, "look here: @everyone order 1234")
         assert heed.heard(thread)[-1] == "Maya: look here: @everyone order 1234"
         assert not heed.post(thread, "Maya: look here")["mention_everyone"]
         heed.telegram.edit(MAYA, first, "order 4321")
         await heed.settled(first, kind="edited")
-        assert "order 4321" in heed.heard(thread)[-1]
+        assert heed.post(thread, "Maya: order 4321")
+        assert heed.heard(thread)[-1].startswith("edited; was: look here: ")
         await heed.click("ana", thread, "Resolve")
         asked = heed.telegram.seen(MAYA)[-1]
         assert asked.text.startswith(RESOLVED)
@@ -76,12 +77,13 @@ async def test_a_person_on_discord_is_helped_by_staff_on_telegram(tmp_path: Path
         assert heed.card().text.startswith("Case 1 · maya · discord · en")
         await heed.press("Claim")
         await heed.says(ANA, "Hi, Ana here.", chat=DESK, thread=topic)
-        assert heed.heard(direct)[-1] == "Hi, Ana here."
+        assert heed.heard(direct)[-1] == "Ana · Support\nHi, Ana here."
         await heed.writes("maya", CRISIS)
         assert heed.heard(direct)[-1].startswith(CRISIS_TEXT)
         assert f"maya: {CRISIS}" in heed.read(DESK, topic)
         await heed.says(ANA, "x" * 3000, chat=DESK, thread=topic)  # longer than Discord takes
-        assert "".join(heed.heard(direct)[-2:]) == "x" * 3000
+        long = "".join(heed.heard(direct)[-2:])
+        assert long == "Ana · Support\n" + "x" * 3000  # she wrote meanwhile: a new run
         await heed.press("Resolve")
         await heed.click("maya", direct, "No", on=RESOLVED)
         assert heed.heard(direct)[-1] == REOPENED
@@ -115,7 +117,7 @@ async def test_the_page_and_the_topic_show_one_case(tmp_path: Path) -> None:
         assert "With Sam" in heed.card().text
         await heed.room.act(number, "reply", "Sam", text="Sam here, from the page.")
         await heed.quiet()
-        assert heed.read(MAYA)[-1] == "Sam here, from the page."
+        assert heed.read(MAYA)[-1] == "Sam · Support\nSam here, from the page."
         assert any("Sam here, from the page." in text for text in heed.read(DESK, topic))
         view = await heed.room.conversation(key_of(MAYA))
         assert [line["role"] for line in view["lines"]].count("staff") == 1
@@ -125,8 +127,8 @@ async def test_staff_on_the_page_alone_leave_the_platforms_in_peace(tmp_path: Pa
     async with heed_on(tmp_path, staff="web") as heed:
         await heed.says(MAYA, FURY)
         assert heed.read(MAYA)[-1].startswith(OPEN)
-        [shown] = await heed.room.cases()
+        [shown] = (await heed.room.queue({}))["cases"]
         await heed.room.act(shown["id"], "reply", "Sam", text="I am here.")
         await heed.quiet()
-        assert heed.read(MAYA)[-1] == "I am here."
+        assert heed.read(MAYA)[-1] == "Sam · Support\nI am here."
         assert heed.read(DESK) == []

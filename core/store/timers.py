@@ -1,0 +1,71 @@
+"""What is to happen at a time, as rows: a restart loses none, and each is carried out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import delete, func, select
+
+from core.store.connection import Connection
+from core.store.rows import insert_id
+from core.tables import timer
+
+QUEUE = ("t1", "t2", "t3", "delay")  # of a case that waits
+STATE = (*QUEUE, "snooze", "inactive")  # those that a state brings and takes along
+
+
+def put(
+    connection: Connection,
+    kind: str,
+    due_at: float,
+    *,
+    case_id: int | None = None,
+    subject: str = "",
+) -> None:
+    """Set a timer, or move the one that is there."""
+    drop(connection, kind, case_id=case_id, subject=subject)
+    insert_id(connection, timer, case_id=case_id, kind=kind, subject=subject, due_at=due_at)
+
+
+def drop(
+    connection: Connection, *kinds: str, case_id: int | None = None, subject: str = ""
+) -> None:
+    """Take timers away."""
+    mine = timer.c.case_id.is_(None) if case_id is None else timer.c.case_id == case_id
+    connection.execute(
+        delete(timer).where(mine, timer.c.kind.in_(kinds), timer.c.subject == subject)
+    )
+
+
+def only(connection: Connection, case_id: int, wanted: Mapping[str, float]) -> None:
+    """Let exactly these of a state's timers run; those of other matters stay."""
+    drop(connection, *STATE, case_id=case_id)
+    for kind, due_at in wanted.items():
+        put(connection, kind, due_at, case_id=case_id)
+
+
+def due(connection: Connection, now: float, most: int = 50) -> list[Any]:
+    """Return the timers whose time has come, the longest due first."""
+    query = select(timer).where(timer.c.due_at <= now).order_by(timer.c.due_at).limit(most)
+    return list(connection.execute(query).all())
+
+
+def take(connection: Connection, timer_id: int, due_at: float) -> bool:
+    """Remove one timer that is being carried out; False: it was moved or taken meanwhile."""
+    gone = connection.execute(delete(timer).where(timer.c.id == timer_id, timer.c.due_at == due_at))
+    return bool(gone.rowcount)
+
+
+def next_due(connection: Connection) -> float | None:
+    """Return when the next timer is due; None: none runs."""
+    found = connection.execute(select(func.min(timer.c.due_at))).scalar()
+    return None if found is None else float(found)
+
+
+def runs(connection: Connection, kind: str, *, subject: str = "") -> bool:
+    """Say whether a timer of no case runs."""
+    query = select(timer.c.id).where(
+        timer.c.case_id.is_(None), timer.c.kind == kind, timer.c.subject == subject
+    )
+    return connection.execute(query).first() is not None
