@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ from core.drafts import Drafter
 from core.engine.embedded.table import Table, TableTagger
 from core.engine.mind import Mind
 from core.engine.ports import Limits
-from core.errors import StoreError
+from core.errors import HeedError, StoreError
 from core.handoff import Handoff
 from core.hearing import Ear
 from core.lanes import Lanes
@@ -210,6 +210,8 @@ class App:
         if changed.cut_off:
             self.board.tell(Event(kind="withdrawn", key=changed.key))
         self.board.tell(Event(kind="line", key=changed.key))
+        if changed.opened and self.tuning.current().desk.suggest and self.mind.has_room():
+            self._aside(self._suggest(changed.case_id))
         told = {"case": changed.case_id, "new": changed.opened}
         self.board.tell(Event(kind="case", key=changed.key, data=told))
 
@@ -223,7 +225,11 @@ class App:
             self._changed(rung.changed)
 
     async def _settled(self, conversation_id: int) -> None:
-        """Tell open pages that words of staff's have arrived, or have not."""
+        """Tell open pages that words of staff's have arrived, or have not.
+
+        That somebody cannot be reached was taken in like a word of theirs: it is heard at once.
+        """
+        self.turns.ring(conversation_id)
         find = partial(views.open_case_of, conversation_id=conversation_id)
         key, case_id = await self.store.read(find)
         if key is not None and case_id is not None:
@@ -286,9 +292,23 @@ class App:
     def _alarm(self, sentence: str) -> None:
         """Say what the operator must know, in the log and at the desk."""
         log.error("alarm", problem=sentence)
-        telling = asyncio.ensure_future(self.clockwork.tell_operator(sentence))
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+        self._aside(self.clockwork.tell_operator(sentence))
+
+    async def _suggest(self, case_id: int) -> None:
+        """Put a suggestion onto a new card; without one the card is as good."""
+        try:
+            changed = await self.handoff.suggest(case_id)
+        except HeedError as error:
+            log.warning("no suggestion", case=case_id, cause=type(error).__name__)
+        else:
+            if changed is not None:
+                self._changed(changed)
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something be done beside everything else; at the end it is dropped."""
+        task = asyncio.ensure_future(work)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     # --- running ----------------------------------------------------------------------------
 

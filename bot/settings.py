@@ -120,6 +120,7 @@ class Desk(Section):
     transcript_to_user: bool = False
     csat: bool = True
     pictures: bool = True
+    suggest: bool = True  # a suggested answer on every new card
 
     @field_validator("staff")
     @classmethod

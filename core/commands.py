@@ -219,6 +219,7 @@ class Commands:
             if found is None or held is None:
                 return None
             words = rooms.texts.say("deleted_by_user", STAFF)
+            relay.forget_words(connection, found)
             cause = ("inbox", start.rows[0].id)
             lanes = relay.change_copies(connection, found, [words], cause, now)
             return record.changed(connection, held.id, start.conversation_id, lanes)

@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 Draw = Callable[[Media], Awaitable[File]]  # a file that Heed makes itself
 Lost = Callable[[int], Awaitable[None]]  # a case whose place is gone
+FILE_PATIENCE = 300.0  # seconds in which a file may be fetched and sent
 SAID = ("relay", "edit", "delete")  # staff's words to a person, and what became of them
 CHANGES = ("edit", "delete")  # of words that were said already
 
@@ -69,7 +70,7 @@ class Delivery:
         self._draw = draw
         self._ring = ring
         self._lost = lost
-        self._settled = settled  # what became of staff's words to somebody: their conversation
+        self._settled = settled  # it is known what became of words to somebody: their conversation
         self._adapters = adapters  # by (platform, bot)
         self._clock = clock
         self._probe = probe
@@ -186,6 +187,8 @@ class Delivery:
             case RetryAfter():
                 await self._later(claim, error.seconds, words)
                 await self._tell_flood(post, error.seconds)
+            case NotSent() if post.media and post.age > FILE_PATIENCE:
+                await self._in_words(post, words)  # a file that cannot be had holds up nobody
             case NotSent():
                 await self._later(claim, _pause(post), words)
             case OutcomeUnknown():
@@ -199,6 +202,8 @@ class Delivery:
                 case = await self._commit(partial(setbacks.unreachable, row_id=post.id, now=now))
                 if case is not None:
                     await self._lost(case)
+                elif claim.lane[0] == "person":
+                    await self._settled(claim.lane[1])
             case TooLarge() if post.media or post.files:
                 await self._in_words(post, words)
             case Unchangeable() if post.kind in CHANGES:

@@ -196,6 +196,24 @@ class Handoff:
         text, model = await self._suggest(row.conversation_id)
         return replace(action, text=f"{model}\n{text}")
 
+    async def suggest(self, case_id: int) -> Changed | None:
+        """Put a suggestion onto a new case's card, unless somebody has spoken meanwhile."""
+        before = await self._store.read(partial(record.case_row, case_id=case_id))
+        if before.incident_id is not None:
+            return None  # one card stands for many
+        text, model = await self._suggest(before.conversation_id)
+        facts, now = self.facts(), self._clock()
+
+        def keep(connection: Connection) -> Changed | None:
+            row = record.case_row(connection, case_id)
+            untouched = row.state == "queued" and row.spoken_at == before.spoken_at
+            if not text or not untouched:
+                return None
+            record.set_values(connection, case_id, {"draft": text, "draft_by": model})
+            return desk.redraw(connection, case_id, facts, now)
+
+        return await self._store.write(keep)
+
     # --- one verb, inside its transaction ---------------------------------------------------
 
     def _apply(

@@ -302,8 +302,22 @@ def take_back(
         )
         .values(state="withdrawn", touched_at=now, text="", error="deleted by staff")
     )
+    forget_words(connection, line_id)
     posts = _changes((), shown_to_person(connection, line_id), line_id, cause, None)
     return enqueue(connection, line.conversation_id, posts, now)
+
+
+def forget_words(connection: Connection, line_id: int) -> None:
+    """A line was deleted: what was sent of it keeps no copy of its words."""
+    connection.execute(
+        update(outbox)
+        .where(
+            outbox.c.history_id == line_id,
+            outbox.c.kind.in_(("relay", "edit", "reply")),
+            outbox.c.state.not_in(("queued", "sending", "streaming")),
+        )
+        .values(text="")
+    )
 
 
 def react(
