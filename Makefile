@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= cpu
+JOBS   ?= 3 # tests at once: many wait for sockets
 
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check
@@ -18,7 +19,7 @@ setup: $(VENV)/.run ## The same without starting
 	@echo "Heed is set up. Start it with: make run"
 
 test: $(VENV)/.dev ## Everything that runs without a network, in minutes
-	@$(PY) -m pytest -m "not slow and not network and not proof" $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not network and not proof" $(ARGS)
 
 check: $(VENV)/.dev ## Formatter, linter, types, walls between the rooms
 	@$(VENV)/bin/ruff format --check .

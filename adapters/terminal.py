@@ -152,6 +152,10 @@ class TerminalAdapter:
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Show nothing: what was printed cannot be taken back, and a draft may have to be."""
 
+    def link(self, place: Place, message_id: str) -> str:  # noqa: ARG002
+        """Nothing at a terminal has an address."""
+        return ""
+
     def health(self) -> Health:
         """Say that the terminal is there, until its input has ended."""
         return Health(state="off" if self.ended.is_set() else "ok", name="terminal")

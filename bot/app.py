@@ -116,6 +116,7 @@ class App:
             ring=self._deliver,
             rules=lambda: self._rules,
             suggest=self.drafter.suggest,
+            link=self._link,
         )
         self.clockwork = Clockwork(
             store=self.store,
@@ -123,6 +124,7 @@ class App:
             texts=self.texts,
             clock=self.clock,
             on_call=self.seats.on_call,
+            operator=self.seats.operator,
             stale=lambda: self.tuning.current().desk.stale_hours * 3600.0,
         )
         self.walk = Walk(self._rooms(probe))
@@ -216,7 +218,8 @@ class App:
         self.board.tell(Event(kind="case", key=changed.key, data=told))
 
     async def _desk_lost(self, case_id: int) -> None:
-        """A desk shut us out: the case goes to the next one."""
+        """A desk shut us out: the case goes to the next one, and the operator is told."""
+        log.error("a desk let us in no more", case=case_id)
         rung = await self.store.write(
             partial(self.clockwork.lost, case_id=case_id, now=self.clock())
         )
@@ -266,6 +269,10 @@ class App:
         adapter = self.adapters.get((place.platform, place.bot))
         return TextLimit(size=1900) if adapter is None else adapter.limit
 
+    def _link(self, place: Place, message_id: str) -> str:
+        adapter = self.adapters.get((place.platform, place.bot))
+        return "" if adapter is None else adapter.link(place, message_id)
+
     def connect(self) -> None:
         """Make the adapters that have a token."""
         settings = self.settings
@@ -290,7 +297,7 @@ class App:
         return not any(platform in ("telegram", "discord") for platform, _ in self.adapters)
 
     def _alarm(self, sentence: str) -> None:
-        """Say what the operator must know, in the log and at the desk."""
+        """Say what the operator must know, in the log, at the desk and to the operator."""
         log.error("alarm", problem=sentence)
         self._aside(self.clockwork.tell_operator(sentence))
 

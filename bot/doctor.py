@@ -197,7 +197,12 @@ def staff(settings: Settings) -> str:
     """Check that Heed can reach every place where staff answer."""
     tokens = {"telegram": settings.telegram.token, "discord": settings.discord.token, "web": True}
     own = settings.desk
-    for key, places in (("staff", own.places), ("on_call", own.on_call_places)):
+    told = () if own.operator_place is None else (own.operator_place,)
+    for key, places in (
+        ("staff", own.places),
+        ("on_call", own.on_call_places),
+        ("operator", told),
+    ):
         for place in places:
             if not tokens[place.platform]:
                 raise SetupError(

@@ -108,7 +108,11 @@ class Guests:
         name, now = _plain(name.strip()), self._clock()
         wait = max(self._by_name.wait(name, now), self._all.wait("", now))
         if wait > 0:
-            raise DeskError(f"Too many wrong tries: wait {math.ceil(wait)} s, then try again.")
+            raise DeskError(
+                f"Too many wrong tries: wait {math.ceil(wait)} s, then try again.",
+                name="too_many_tries",
+                n=math.ceil(wait),
+            )
         self._by_name.count(name, now)
         self._all.count("", now)
         found = await self._store.read(partial(people.staff_named, name=name))

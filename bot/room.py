@@ -78,7 +78,8 @@ class Room:
 
     async def case(self, case_id: int) -> dict[str, Any] | None:
         """See core.ports.Desk."""
-        return await self.store.read(partial(views.full_case, case_id=case_id))
+        found = await self.store.read(partial(views.full_case, case_id=case_id))
+        return None if found is None else self.handoff.linked(found)
 
     async def seen(self, case_id: int) -> None:
         """See core.ports.Desk."""
@@ -110,7 +111,8 @@ class Room:
 
     async def transcript(self, case_id: int) -> dict[str, Any] | None:
         """See core.ports.Desk."""
-        return await self.store.read(partial(views.transcript, case_id=case_id))
+        found = await self.store.read(partial(views.transcript, case_id=case_id))
+        return None if found is None else self.handoff.linked(found)
 
     async def saved_replies(self) -> list[dict[str, str]]:
         """See core.ports.Desk."""

@@ -33,6 +33,11 @@ class Seats:
         """Return where a case is called out a second time."""
         return places_of(self._settings, self._settings.desk.on_call_places)
 
+    def operator(self) -> Place | None:
+        """Return who is told what the operator must know, `chat` being their user id; or None."""
+        own = self._settings.desk.operator_place
+        return next(iter(places_of(self._settings, () if own is None else (own,))), None)
+
     def moved(self, message: Message) -> None:
         """A desk's group has become a supergroup: staff sit under its new id now."""
         for place in desk_places(self._settings):

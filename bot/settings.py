@@ -104,6 +104,7 @@ class Desk(Section):
     t1_minutes: float = Field(default=5.0, gt=0)
     t2_minutes: float = Field(default=15.0, gt=0)
     t3_minutes: float = Field(default=45.0, gt=0)
+    operator: str = ""  # telegram:<user id> or discord:<user id>: hears of faults directly
     on_call: str = ""  # places like staff's, pinged at t2; empty: the same desk again
     give_back: bool = False
     hours: str = ""  # empty: always staffed
@@ -133,6 +134,13 @@ class Desk(Section):
     def _is_readable_or_empty(cls, value: str) -> str:
         if value:
             _staff_places(value)
+        return value
+
+    @field_validator("operator")
+    @classmethod
+    def _is_somebody(cls, value: str) -> str:
+        if value and not re.fullmatch(r"(telegram|discord):[0-9]+", value):
+            raise ValueError("must be telegram:<user id> or discord:<user id>, or empty")
         return value
 
     @field_validator("timezone")
@@ -165,6 +173,11 @@ class Desk(Section):
     def places(self) -> tuple[StaffPlace, ...]:
         """The staff places in order of preference; the web page is always among them."""
         return _staff_places(self.staff)
+
+    @property
+    def operator_place(self) -> StaffPlace | None:
+        """Whom the operator wants told of faults: the platform and, as `chat`, the user id."""
+        return _staff_places(self.operator)[0] if self.operator else None
 
     @property
     def on_call_places(self) -> tuple[StaffPlace, ...]:

@@ -163,13 +163,22 @@ class Tuning:
         differing = {}
         for full, value in changes.items():
             if full not in known_keys():
-                raise DeskError(f"{full} is no setting of Heed.")
+                raise DeskError(f"{full} is no setting of Heed.", name="setting_unknown", key=full)
             if value.strip() == _text(_value(self._now, full)):
                 continue
             if full not in LIVE:
-                raise DeskError(f"{full} needs a restart: change it in heed.toml.")
+                raise DeskError(
+                    f"{full} needs a restart: change it in heed.toml.",
+                    name="setting_restart",
+                    key=full,
+                )
             if in_environment(full):
-                raise DeskError(f"{full} is set by {variable(full)}: change it there.")
+                raise DeskError(
+                    f"{full} is set by {variable(full)}: change it there.",
+                    name="setting_fixed",
+                    key=full,
+                    variable=variable(full),
+                )
             differing[full] = value.strip()
         return differing
 

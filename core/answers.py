@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core import durations, errands, orders
+from core import errands, orders
 from core.card import Cards
 from core.errors import DeskError, NeedsConfirm
 from core.marked import below
 from core.message import Place, TextLimit
 from core.orders import Action
 from core.ports import Clock
+from core.refusals import sentence
 from core.split import split
 from core.steps import Steps
 from core.store import Connection, desk, pairs, record, relay, views
@@ -42,7 +43,7 @@ class Answers:
     def note(self, connection: Connection, action: Action, now: float) -> Changed:
         """Keep what only staff read."""
         if not action.text.strip() and not self._files(action):
-            raise DeskError("A note needs some text.")
+            raise DeskError("A note needs some text.", name="note_empty")
         row = record.case_row(connection, action.case_id)
         words = Words(
             whole=action.text, parts=(), files=self._files(action), origin=self._origin(action)
@@ -62,9 +63,13 @@ class Answers:
         """Answer the person; the first answer claims the case by itself."""
         text = errands.words_to_send(connection, action, view)
         if not text.strip() and not self._files(action):
-            raise DeskError("An answer needs some text.")
+            raise DeskError("An answer needs some text.", name="answer_empty")
         if view["state"] == "resolved":
-            raise DeskError(f"Case {action.case_id} is resolved; the person has to write first.")
+            raise DeskError(
+                f"Case {action.case_id} is resolved; the person has to write first.",
+                name="case_resolved",
+                case=action.case_id,
+            )
         refused = self._guard(connection, view, action)
         if refused is not None:
             if action.message is None or self.steps.policy.hard_lock:
@@ -99,14 +104,16 @@ class Answers:
         """Say why an answer may not simply go: somebody else has the case, or all would read it."""
         if action.confirm:
             return None
-        say, reasons = self.texts.say, []
-        if view["state"] in ("human", "snoozed") and view["holder"] not in ("", action.by):
-            held_for = max(0.0, self.clock() - (view["claimed_at"] or self.clock()))
-            ago = durations.words(held_for, self.language, self.texts)
-            reasons.append(say("held_claimed", self.language, name=view["claimed_by"], when=ago))
-        if not view["private"] and desk.direct_chat(connection, action.case_id) is None:
-            reasons.append(say("public_confirm", self.language))
-        return NeedsConfirm(" ".join(reasons)) if reasons else None
+        public = not view["private"] and desk.direct_chat(connection, action.case_id) is None
+        all_read = "They have no direct chat with the bot: everybody there would read your answer."
+        if view["state"] not in ("human", "snoozed") or view["holder"] in ("", action.by):
+            return NeedsConfirm(all_read, name="public_confirm") if public else None
+        who, now = view["claimed_by"], self.clock()
+        ago = max(0, int(now - (view["claimed_at"] or now)))
+        held = f"{who} claimed this {ago} s ago."
+        if public:
+            return NeedsConfirm(f"{held} {all_read}", name="held_public", who=who, seconds=ago)
+        return NeedsConfirm(held, name="held_claimed", who=who, seconds=ago)
 
     def _hold_back(
         self,
@@ -126,7 +133,7 @@ class Answers:
         return record.tell_staff(
             connection,
             action.case_id,
-            str(why),
+            sentence(why, self.texts, self.language),
             now,
             what="held back",
             buttons=card.buttons,
@@ -145,7 +152,7 @@ class Answers:
         """Send what was held back, or keep it as a note: whoever presses decides."""
         line = pairs.line(connection, action.number)
         if line is None or line.role != "held" or line.case_id != action.case_id:
-            raise DeskError("This answer was dealt with already.")
+            raise DeskError("This answer was dealt with already.", name="answer_settled")
         if action.verb == "keep as note":
             pairs.rename(connection, action.number, "note")
             return self.tell(
@@ -278,12 +285,17 @@ class Answers:
             lanes = relay.react(connection, linked, action.text, number, now)
             return replace(done, lanes=tuple(lanes))
         line, text = self._answer_meant(connection, action)
+        if action.verb == "edit" and line.role != "note" and text.lstrip().startswith("//"):
+            raise DeskError(
+                "An answer cannot become a note, so nothing was changed. /del takes it back.",
+                name="answer_no_note",
+            )
         if line.role in ("note", "held"):
             kept = text.strip().removeprefix("//").strip() if line.role == "note" else text
             pairs.rewrite(connection, line.id, kept if action.verb == "edit" else "")
             return done
         if line.role != "staff":
-            raise DeskError("Only staff's own answers can be changed.")
+            raise DeskError("Only staff's own answers can be changed.", name="answer_not_ours")
         of = (
             "changed",
             record.leave_trace(connection, action.case_id, action.verb, action.who, now),
@@ -291,7 +303,7 @@ class Answers:
         if action.verb == "delete":
             return replace(done, lanes=tuple(relay.take_back(connection, line.id, of, now)))
         if not text.strip():
-            raise DeskError("Write the new text after it.")
+            raise DeskError("Write the new text after it.", name="edit_empty")
         home = view["conversation"]
         limit = self.limit(Place(platform=home["platform"], bot=home["bot"], chat=home["chat"]))
         parts = self._parts(action, line.signed, text, limit)
@@ -308,7 +320,9 @@ class Answers:
             number = int(first) if first.isdecimal() else 0
         line = pairs.line(connection, number or orders.own_answer(connection, action) or 0)
         if line is None or line.case_id != action.case_id:
-            raise DeskError("Reply to the answer that is meant, or say one first.")
+            raise DeskError(
+                "Reply to the answer that is meant, or say one first.", name="edit_which"
+            )
         return line, text
 
     def _to_direct_chat(
@@ -334,7 +348,7 @@ class Answers:
         model, _, text = action.text.partition("\n")
         dropped = action.verb == "drop draft"
         if not dropped and not text.strip():
-            raise DeskError("The model has no suggestion here.")
+            raise DeskError("The model has no suggestion here.", name="no_suggestion")
         values = {"draft": "" if dropped else text, "draft_by": "" if dropped else model}
         record.set_values(connection, action.case_id, values)
         if dropped or not action.message:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -17,6 +16,7 @@ from typing import Any
 
 from core import durations, picture
 from core.message import Button, TextLimit
+from core.quoting import clip, harmless, one_line, plain, without_pings
 from core.split import measure, split
 from core.store.desk import Card
 from core.texts import STAFF, Texts
@@ -91,12 +91,13 @@ class Cards:
         )
 
     def more(self, view: View, platform: str = "") -> str:
-        """Return what stands behind More: every rule and its numbers, versions, cases, commands."""
+        """Return what stands behind More: every rule and its numbers, deeds, cases, commands."""
 
         def blocks(most: int) -> list[_Block]:
             return [
                 _Block(0, [f"{self._say('card_trace')}:"]),
                 _Block(1, [self._rule(row, platform) for row in view.get("trace") or ()]),
+                _Block(2, self._done(view, platform)),
                 _Block(2, [self._label("card_versions", _versions(view, platform))]),
                 _Block(4, self._past(view, platform, most)),
                 _Block(3, self._say("more_commands").split("\n")),
@@ -109,14 +110,14 @@ class Cards:
 
         One that is too long for a card is shown cut, and cannot be edited there.
         """
-        by = _plain(view.get("draft_by") or "", 60, platform)
+        by = plain(view.get("draft_by") or "", 60, platform)
         first = self._say("card_draft_by" if by else "card_draft", name=by)
         limit = _LIMITS.get(platform, _LIMIT)
         room = TextLimit(size=limit.size - measure(first, limit) - 2, utf16=limit.utf16)
         lines = (view.get("draft") or "").expandtabs(4).splitlines()
-        words = "\n".join(_harmless(line) for line in lines)
+        words = "\n".join(harmless(line) for line in lines)
         if platform != "discord":  # there no post of ours pings, and the form begins with these
-            words = _without_pings(words)
+            words = without_pings(words)
         parts = split(words, room) or [""]
         whole = len(parts) == 1
         return Card(
@@ -134,7 +135,7 @@ class Cards:
         """Draw what a second member of staff is asked; `line_id` is the line that is held."""
         return Card(
             title=f"#{case}",
-            text=self._say("held_claimed", name=_plain(who, 60, ""), when=wait_words),
+            text=self._say("held_claimed", who=plain(who, 60, ""), when=wait_words),
             buttons=self._buttons(case, ("sy", "kn"), line_id),
         )
 
@@ -146,7 +147,7 @@ class Cards:
         """Draw the question what becomes of `n` posts that waited for somebody to come back."""
         return Card(
             title=_title(view),
-            text=self._say("undelivered", who=_plain(view["who"], 60, platform), n=n),
+            text=self._say("undelivered", who=plain(view["who"], 60, platform), n=n),
             buttons=self._buttons(view["id"], ("ms", "md"), view.get("version", 0)),
         )
 
@@ -157,7 +158,7 @@ class Cards:
         muted = (view.get("muted_until") or 0) > now
         lines = [title]
         for name, found in (("incident_words", "words"), ("incident_where", "places")):
-            if words := ", ".join(_plain(w, 40, platform) for w in (view.get(found) or ())[:8]):
+            if words := ", ".join(plain(w, 40, platform) for w in (view.get(found) or ())[:8]):
                 lines.append(self._say(name, text=words))
         if now - view["last_at"] >= CALM_AFTER:
             lines.append(self._say("incident_quiet", n=int(now - view["last_at"]) // 60))
@@ -169,28 +170,28 @@ class Cards:
 
     def _head(self, view: View, platform: str, most: int) -> list[str]:
         """Return the lines that are never cut: who, where it stands, why, and the mood."""
-        say, who = self._say, _plain(view["who"], 60, platform)
+        say, who = self._say, plain(view["who"], 60, platform)
         where = say("card_private" if view.get("private", True) else "card_group")
         resolved = view["state"] == "resolved"
         name = self._ender(view, view) if resolved else view.get("claimed_by")
         name = name or say("transcript_team")
         until = self._when(view.get("snooze_until"), platform)
-        state = say(f"card_state_{view['state']}", name=_plain(name, 60, platform), when=until)
+        state = say(f"card_state_{view['state']}", name=plain(name, 60, platform), when=until)
         if view["state"] == "queued" and (since := view.get("waiting_since", view["opened_at"])):
             state += " · " + say("card_waiting", when=self._when(since, platform))
         title = say("card_title", case=view["id"], who=who or "?")
         level = say(f"level_{view['level']}")
         trace = picture.blocks(view.get("mood_points") or ())
         return [
-            f"{title} · {view['platform']} · {_plain(view['lang'] or '?', 12, platform)} · {where}",
+            f"{title} · {view['platform']} · {plain(view['lang'] or '?', 12, platform)} · {where}",
             state,
-            f"{say('card_why')}: {_plain(view['why'], min(most, 300), platform)}",
+            f"{say('card_why')}: {plain(view['why'], min(most, 300), platform)}",
             f"{say('card_mood')}: {view['mood']:+.2f} ({level}) {trace}".rstrip(),
         ]
 
     def _standing(self, view: View, platform: str) -> list[str]:
         """Return the facts that change what staff do: reach, blocks, what is planned."""
-        lines = []
+        lines = [self._say("card_cause", text=view["link"])] if view.get("link") else []
         if not view.get("reachable", True):
             lines.append(self._say("card_unreachable", n=view.get("held") or 0))
         for key, name in (("blocked_until", "card_blocked"), ("resolve_at", "card_resolves")):
@@ -209,15 +210,15 @@ class Cards:
         """Return the person's earlier cases and how they ended, and their other accounts."""
         lines = []
         for row in (view.get("earlier") or ())[: -most // 50 - 1 : -1]:  # the newest first
-            parts = [f"#{row['id']}", _plain(row.get("rule") or "", 30, platform)]
-            if by := _plain(self._ender(row, view), 40, platform):
+            parts = [f"#{row['id']}", plain(row.get("rule") or "", 30, platform)]
+            if by := plain(self._ender(row, view), 40, platform):
                 parts.append(self._say("card_resolved_by", name=by))
             codes = [code for code, verdict in _VERDICTS.items() if verdict == row.get("verdict")]
             parts += [self._button_name(code) for code in codes]
             lines.append("• " + " · ".join(filter(None, parts)))
         lines = [f"{self._say('card_earlier')}:", *lines] if lines else []
         others = [
-            f"{_plain(row['platform'], 20, platform)} {_plain(row.get('name') or '', 40, platform)}"
+            f"{plain(row['platform'], 20, platform)} {plain(row.get('name') or '', 40, platform)}"
             + (f" #{row['case']}" if row.get("case") else "")
             for row in view.get("elsewhere") or ()
         ]
@@ -230,7 +231,7 @@ class Cards:
 
     def _remarks(self, view: View, platform: str, most: int) -> list[str]:
         rows = [
-            f"{_plain(row['who'], 40, platform)}: {_plain(row['text'], most, platform)}"
+            f"{plain(row['who'], 40, platform)}: {plain(row['text'], most, platform)}"
             for row in (view.get("remarks") or ())[-3:]
         ]
         return self._list("card_remarks", rows)
@@ -239,28 +240,38 @@ class Cards:
         """Return up to three messages of the person, each with its numbers below it."""
         lines = []
         for moved in (view.get("moved_by") or ())[:3]:
-            lines.append("• " + _plain(moved["text"], most, platform))
+            lines.append("• " + plain(moved["text"], most, platform))
             probs = " ".join(
-                f"{_plain(label, 3, platform)} {_short(p)}" for label, p in moved["probs"].items()
+                f"{plain(label, 3, platform)} {_short(p)}" for label, p in moved["probs"].items()
             )
             heard = {"n": _short(moved["intensity"]), "m": _short(moved["confidence"])}
             lines.append(f"  {probs} · {self._say('card_numbers', **heard)}")
         return [f"{self._say('card_moved_by')}:", *lines] if lines else []
 
     def _said(self, view: View, platform: str, most: int) -> list[str]:
-        rows = [_plain(text, min(most, 300), platform) for text in (view.get("said") or ())[-2:]]
+        rows = [plain(text, min(most, 300), platform) for text in (view.get("said") or ())[-2:]]
         return self._list("card_said", rows)
 
     def _suggestion(self, view: View, platform: str, most: int) -> list[str]:
         if not view.get("draft"):
             return []
-        by = _plain(view.get("draft_by") or "", 60, platform)
+        by = plain(view.get("draft_by") or "", 60, platform)
         first = self._say("card_draft_by" if by else "card_draft", name=by)
-        return [f"{first}:", "• " + _plain(view["draft"], most, platform)]
+        return [f"{first}:", "• " + plain(view["draft"], most, platform)]
 
     def _list(self, name: str, rows: Iterable[str]) -> list[str]:
         lines = ["• " + row for row in rows if row]
         return [f"{self._say(name)}:", *lines] if lines else []
+
+    def _done(self, view: View, platform: str) -> list[str]:
+        """Return what was done with the case and when, as far as there are words for it."""
+        rows = []
+        for row in view.get("audit") or ():
+            name = "did_" + row["what"].replace(" ", "_")
+            if name in self.texts.names:
+                told = (self._when(row["at"], platform), self._say(name))
+                rows.append(" · ".join(filter(None, (*told, plain(row["who"], 60, platform)))))
+        return self._list("card_done", rows)
 
     def _label(self, name: str, words: str) -> str:
         return f"{self._say(name)}: {words}" if words else ""
@@ -271,7 +282,7 @@ class Cards:
         value = f"{row['rule']} {row.get('value', 0):.2f}"
         words = self._say("trace_row", text=value, n=f"{row.get('threshold', 0):.2f}")
         result = self._say("trace_fired" if fired else "trace_quiet")
-        note = _plain(row.get("note") or "", 80, platform)
+        note = plain(row.get("note") or "", 80, platform)
         return f"{'●' if fired else '○'} {words}: {result}" + (f" · {note}" if note else "")
 
     def _when(self, at: float | None, platform: str) -> str:
@@ -323,59 +334,17 @@ def base36(number: int) -> str:
 
 
 def _title(view: View) -> str:
-    return f"#{view['id']} {_clip(_one_line(view['who']), 80)}".strip()
+    return f"#{view['id']} {clip(one_line(view['who']), 80)}".strip()
 
 
 def _versions(view: View, platform: str) -> str:
     found = (view.get("versions") or {}).items()
-    return " · ".join(f"{name} {_plain(str(v), 60, platform)}" for name, v in found if v)
+    return " · ".join(f"{name} {plain(str(v), 60, platform)}" for name, v in found if v)
 
 
 def _short(number: float) -> str:
     """Return .91, -.84 or 1.00: two places, no leading zero."""
     return re.sub(r"^(-?)0\.", r"\1.", f"{number:.2f}")
-
-
-def _plain(text: str, most: int, platform: str) -> str:
-    """Return somebody's words on one line, at most `most` long, that ping and format nothing."""
-    words = _without_pings(_clip(_one_line(text), most))
-    if platform != "discord":
-        return words
-    pieces = re.split(r"(https?://[^\s<>|*`~\[\]()\\]+)", words)  # an address is left as it is
-    return "".join(
-        piece if n % 2 else re.sub(r"([\\`*_~|<>\[\]()#])", r"\\\1", piece)
-        for n, piece in enumerate(pieces)
-    )
-
-
-def _without_pings(text: str) -> str:
-    return re.sub(r"(?<!\w)@(?=\w)|@(?=everyone|here)", "@\u200b", text)
-
-
-def _one_line(text: str) -> str:
-    return _harmless(" ".join(text.split()))
-
-
-def _harmless(line: str) -> str:
-    """Drop what changes the direction of the text around it, and what nobody can see or send."""
-    return "".join(
-        char
-        for char in line
-        if unicodedata.category(char) not in {"Cc", "Cs"}
-        and char not in "\u061c\u200e\u200f\u2028\u2029\ufeff"
-        and not "\u202a" <= char <= "\u202e"
-        and not "\u2066" <= char <= "\u2069"
-    )
-
-
-def _clip(text: str, most: int) -> str:
-    """Return a line of at most `most` UTF-16 units, cut between words where it can be."""
-    if measure(text, TextLimit(size=most, utf16=True)) <= most:
-        return text
-    guard = "·"  # what begins with it is no code fence, which would be closed at the cut
-    if most <= 20:
-        return "".join(char for char in text if char <= "\uffff")[:most]
-    return split(guard + text, TextLimit(size=most - 1, utf16=True))[0][1:].rstrip() + "…"
 
 
 def _fit(blocks: Callable[[int], Sequence[_Block]], limit: TextLimit) -> str:

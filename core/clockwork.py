@@ -47,6 +47,7 @@ class Clockwork:
     on_call: Callable[[], Sequence[Place]]  # where a case is called out a second time
     dry_until: Callable[[], float] = lambda: 0.0
     stale: Callable[[], float] = lambda: DAY
+    operator: Callable[[], Place | None] = lambda: None  # its `chat` is a user's id
     language: str = STAFF
 
     async def tick(self) -> float:
@@ -74,15 +75,16 @@ class Clockwork:
         await self.store.write(begin)
 
     async def tell_operator(self, words: str) -> None:
-        """Post a sentence into the desk's own chat, where there is one."""
-        place = self.handoff.facts().place
-        if place is not None:
-            now = self.clock()
-            self.handoff.ring(
-                await self.store.write(
-                    lambda connection: digests.post(connection, place, words, now)
-                )
-            )
+        """Post a sentence into the desk's own chat and to the operator, where there are such."""
+        place, operator, now = self.handoff.facts().place, self.operator(), self.clock()
+
+        def tell(connection: Connection) -> list[Lane]:
+            desk_lanes = [] if place is None else digests.post(connection, place, words, now)
+            own = [] if operator is None else digests.to_user(connection, operator, words, now)
+            return [*desk_lanes, *own]
+
+        if place is not None or operator is not None:
+            self.handoff.ring(await self.store.write(tell))
 
     def _ring(self, connection: Connection, timer: Any, now: float) -> Rung | None:  # noqa: ANN401
         """Carry one timer out inside its transaction."""
@@ -135,9 +137,10 @@ class Clockwork:
         )
 
     def lost(self, connection: Connection, case_id: int, now: float) -> Rung:
-        """A case's place is gone: the next desk of the list, and the person is told once."""
+        """A case's place is gone: the next desk of the list; person and operator are told once."""
         facts = self.handoff.facts()
-        taken = {(row.platform, row.chat) for row in digests.lost_places(connection, case_id)}
+        gone = digests.lost_places(connection, case_id)
+        taken = {(row.platform, row.chat) for row in gone}
         others = tuple(p for p in facts.places if (p.platform, p.chat) not in taken)
         moved = None
         if others and not record.has_place(connection, case_id):
@@ -147,7 +150,24 @@ class Clockwork:
             )
         told = self._tell_delay(connection, case_id, now)
         lanes = (*(moved.lanes if moved else ()), *(told.lanes if told else ()))
-        return Rung(changed=moved or told, lanes=lanes)
+        own = self._tell_of_loss(connection, gone[-1], now) if gone else []
+        return Rung(changed=moved or told, lanes=(*lanes, *own))
+
+    def _tell_of_loss(self, connection: Connection, desk_row: Any, now: float) -> list[Lane]:  # noqa: ANN401
+        """Tell the operator that a desk is lost and which cases wait: once an hour, not per case.
+
+        Their numbers are all: nothing of a person is said where no erasure would find it.
+        """
+        operator, name = self.operator(), f"{desk_row.platform}:{desk_row.chat}"
+        if operator is None or digests.lately(connection, f"desk lost {name}", now - HOUR):
+            return []
+        rows = digests.waiting(connection, LISTED + 1)
+        cases = [f"#{row.id}" for row in rows[:LISTED]] + ["…"] * (len(rows) > LISTED)
+        words = self._say("desk_lost", name=name, text=", ".join(cases) or "-")
+        lanes = digests.to_user(connection, operator, words, now)
+        if lanes:
+            record.leave_trace(connection, None, f"desk lost {name}", "", now)
+        return lanes
 
     def _t2(self, connection: Connection, timer: Any, now: float) -> Rung | None:  # noqa: ANN401
         """Still nobody: call out where somebody is on call."""
@@ -162,9 +182,11 @@ class Clockwork:
             why=view["why"],
         )
         others = self.on_call()
-        if others:
+        if others:  # theirs by the conversation, so that erasing finds what it says of them
             lanes = [
-                lane for place in others for lane in digests.post(connection, place, words, now)
+                lane
+                for place in others
+                for lane in digests.post(connection, place, words, now, of=view["conversation_id"])
             ]
             return Rung(lanes=tuple(lanes))
         return Rung(changed=record.call(connection, timer.case_id, words, now, what="t2"))
@@ -283,10 +305,9 @@ class Clockwork:
             self._say(
                 "list_row",
                 case=row.id,
-                who=row.name or row.user,
                 state=row.state,
                 when=self._when(now - row.opened_at),
-                why=row.why,
+                rule=row.rule,
             )
             for row in rows
         ]
@@ -300,7 +321,7 @@ class Clockwork:
         place = self.handoff.facts().place
         if not rows or place is None:
             return None
-        lines = [self._say("dry_row", n=i, why=row.why) for i, row in enumerate(rows, 1)]
+        lines = [self._say("dry_row", n=i, rule=row.rule) for i, row in enumerate(rows, 1)]
         buttons = tuple(
             Button(label=f"{i} {self._say(name)}", data=f"h:{base36(row.id)}:{code}:0")
             for i, row in enumerate(rows[:8], 1)

@@ -33,7 +33,8 @@ _DELAY = re.compile(
     rf"|(?:^|\s*)(?P<later>{_SPAN})(?:后|以后|之后)$",
     re.IGNORECASE,
 )
-_WHEN = "Write when, as in 30m, 4h, 1d, tomorrow 9:00 or 2026-11-21T09:00."
+_EXAMPLE = "2026-11-21T09:00"
+_WHEN = f"Write when, as in 30m, 4h, 1d, tomorrow 9:00 or {_EXAMPLE}."
 _BLOCK = "Write how long and why, as in: 7d spam."
 
 
@@ -50,11 +51,13 @@ def until(text: str, now: float, zone: tzinfo) -> float:
         return now + _span(words)
     moment = _moment(words, now, zone)
     if moment is None:
-        raise DeskError(_WHEN)
+        raise DeskError(_WHEN, name="when_how", example=_EXAMPLE)
     if moment <= now:
-        raise DeskError(f"{words} is past. Write a moment that is still to come.")
+        raise DeskError(
+            f"{words} is past. Write a moment that is still to come.", name="when_past", text=words
+        )
     if moment - now > LONGEST:
-        raise DeskError("That is more than a year away. Write a nearer moment.")
+        raise DeskError("That is more than a year away. Write a nearer moment.", name="when_far")
     return moment
 
 
@@ -76,7 +79,7 @@ def block(text: str, now: float, zone: tzinfo) -> tuple[float, str]:
     words = text.strip()
     match = re.match(rf"(?:{_SPAN}|{_ISO}|\d+(?!\S))", words, re.IGNORECASE)
     if match is None:
-        raise DeskError(_BLOCK)
+        raise DeskError(_BLOCK, name="block_how")
     return until(match[0], now, zone), words[match.end() :].lstrip(" ,:;，：；")
 
 
@@ -93,9 +96,9 @@ def _span(text: str) -> float:
     """Return the seconds of a span such as "1d 4h"."""
     seconds = sum(float(m["number"]) * _SECONDS[m["unit"].lower()] for m in _PIECE.finditer(text))
     if seconds <= 0:
-        raise DeskError(_WHEN)
+        raise DeskError(_WHEN, name="when_how", example=_EXAMPLE)
     if seconds > LONGEST:
-        raise DeskError("That is more than a year. Write a shorter time.")
+        raise DeskError("That is more than a year. Write a shorter time.", name="span_far")
     return seconds
 
 

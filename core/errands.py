@@ -26,6 +26,7 @@ from core.texts import STAFF, Texts
 SHOWN = TextLimit(size=1900)
 RECENT = 20  # lines of /history
 MUTE = 3600.0  # seconds
+ACCOUNT = "telegram:12345"  # how somebody without a name is meant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +91,13 @@ class Errands:
         until, why = durations.block(text, errand.now, self.policy.zone)
         when = durations.words(until - errand.now, self.language, self.texts)
         if not (sure or action.confirm):
-            raise NeedsConfirm(self._say("block_confirm", when=when, text=f"/block {text} yes"))
+            typed = f"/block {text} yes"
+            raise NeedsConfirm(
+                self.texts.say("block_confirm", "en", when=when, text=typed),
+                name="block_confirm",
+                seconds=int(until - errand.now),
+                text=typed,
+            )
         people.block(errand.connection, self._key(errand), until, why, errand.now)
         record.block(errand.connection, self._key(errand), until)
         return self._tell(errand, self._say("blocked_by", name=action.who, when=when, text=why))
@@ -103,7 +110,7 @@ class Errands:
     def _remark(self, errand: Errand) -> Changed:
         action = errand.action
         if not action.text.strip():
-            raise DeskError("Write the remark after it.")
+            raise DeskError("Write the remark after it.", name="remark_empty")
         people.add_remark(errand.connection, self._key(errand), action.who, action.text, errand.now)
         told = self._tell(errand, self._say("remarked_by", name=action.who))
         drawn = desk.redraw(errand.connection, action.case_id, errand.facts, errand.now)
@@ -123,7 +130,8 @@ class Errands:
         conversation = self._meant(errand)
         held = record.unresolved(connection, conversation)
         if held is not None:
-            raise DeskError(self._say("has_case", case=int(held.id)))
+            number = int(held.id)
+            raise DeskError(f"They have case #{number} already.", name="has_case", case=number)
         words = self._say("opened_by", name=action.who)
         opening = Opening(
             rule="staff",
@@ -144,11 +152,17 @@ class Errands:
             if found is None:
                 raise DeskError(
                     "Nobody of that name wrote here, or several did: write #case, or the platform "
-                    "and the account's number such as telegram:12345."
+                    f"and the account's number such as {ACCOUNT}.",
+                    name="person_unknown",
+                    example=ACCOUNT,
                 )
             return found
         if not action.case_id:
-            raise DeskError("Write who is meant: #case, @name, or telegram:12345.")
+            raise DeskError(
+                f"Write who is meant: #case, @name, or {ACCOUNT}.",
+                name="person_which",
+                example=ACCOUNT,
+            )
         return int(record.case_row(errand.connection, action.case_id).conversation_id)
 
     # --- questions -----------------------------------------------------------------------------
@@ -159,7 +173,7 @@ class Errands:
 
     def _who(self, errand: Errand) -> Changed:
         view = views.case_view(errand.connection, errand.action.case_id)
-        return self._tell(errand, self.cards.draw(view).text, aside=True)
+        return self._tell(errand, errand.facts.draw(view, "").text, aside=True)
 
     def _history(self, errand: Errand) -> Changed:
         full = views.full_case(errand.connection, errand.action.case_id) or {"lines": []}
@@ -187,7 +201,11 @@ class Errands:
         """Send one text to everybody of an incident; the desk's own chat may only ask for it."""
         action = errand.action
         if not action.text.strip():
-            raise DeskError(self._say("answer_all_how", n=action.case_id))
+            raise DeskError(
+                self.texts.say("answer_all_how", "en", n=action.case_id),
+                name="answer_all_how",
+                n=action.case_id,
+            )
         done: Changed | None = None
         people = alarms.members(errand.connection, action.case_id)
         for case_id in people:
@@ -292,7 +310,12 @@ def words_to_send(connection: Connection, action: Action, view: Mapping[str, Any
     if found is not None:
         return found
     known = ", ".join(one["name"] for one in saved.every(connection)) or "-"
-    raise DeskError(f"There is no saved reply {name!r}. Saved: {known}")
+    raise DeskError(
+        f"There is no saved reply {name!r}. Saved: {known}",
+        name="saved_unknown",
+        reply=name,
+        known=known,
+    )
 
 
 def line_answered(connection: Connection, action: Action) -> int | None:

@@ -69,7 +69,16 @@ class PromptError(HeedError):
 
 
 class DeskError(HeedError):
-    """A staff action that cannot be done; the message is shown to the staff member."""
+    """A staff action that cannot be done; why is shown to the staff member.
+
+    `words` is the sentence in English. `name` is what the catalogues call the same sentence and
+    `values` are what it mentions; a span of `seconds` stands there as {when}, in words.
+    """
+
+    def __init__(self, words: str, *, name: str = "", **values: str | int) -> None:
+        super().__init__(words)
+        self.name = name
+        self.values = values
 
 
 class StaleCard(DeskError):

@@ -20,6 +20,7 @@ from core.errors import DeskError, NeedsConfirm, StaleCard
 from core.message import Button, Place, TextLimit
 from core.orders import FREE, Action
 from core.ports import Clock
+from core.refusals import sentence
 from core.steps import DeskPolicy, Steps
 from core.store import (
     Connection,
@@ -71,6 +72,7 @@ class Handoff:
         ring: Callable[[Sequence[Lane]], None],
         rules: Callable[[], Rules],
         suggest: Suggest,
+        link: Callable[[Place, str], str] = lambda _place, _message: "",
         language: str = STAFF,
     ) -> None:
         self._store = store
@@ -82,6 +84,7 @@ class Handoff:
         self._ring = ring
         self._rules = rules
         self._suggest = suggest
+        self._link = link
         self._language = language
         self.cards = Cards(texts=texts, language=language)
 
@@ -118,7 +121,13 @@ class Handoff:
         )
 
     def _draw(self, view: Mapping[str, Any], platform: str, *, policy: DeskPolicy) -> desk.Card:
-        return self.cards.draw(view, platform, auto_reply=policy.replies)
+        return self.cards.draw(self.linked(view), platform, auto_reply=policy.replies)
+
+    def linked(self, view: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a case's view with the address of the message that caused it, as `link`."""
+        place = view["cause_place"]
+        link = self._link(Place(**place), view["cause_message"]) if place else ""
+        return {**view, "link": link}
 
     # --- acting ---------------------------------------------------------------------------
 
@@ -177,7 +186,9 @@ class Handoff:
         message = row.message
         wanted = self.policy.roles
         if wanted and message.key.platform == "discord" and not wanted & {*message.author.roles}:
-            return DeskError("Only staff may do this: ask for one of the roles of the desk.")
+            return DeskError(
+                "Only staff may do this: ask for one of the roles of the desk.", name="staff_only"
+            )
         return orders.read(connection, message, replies=self.policy.replies)
 
     async def _drafted(self, row: turns.Row) -> tuple[str, str] | None:
@@ -312,19 +323,16 @@ class Handoff:
         if isinstance(action, Action):
             whisper = whisper or action.whisper
             case_id = 0 if action.verb in orders.CASELESS else action.case_id
+        words = sentence(error, self._texts, self._language)
         if not case_id or not record.exists(connection, case_id):
             if message.kind == "said":  # staff among themselves
                 return None
             place = replace(message.key.place, thread="")
             answers = "" if discord else message.message_id
-            rung += digests.post(
-                connection, place, str(error), now, answers=answers, whisper=whisper
-            )
+            rung += digests.post(connection, place, words, now, answers=answers, whisper=whisper)
             return None
         if isinstance(error, StaleCard):
-            told = self._answers().tell(
-                connection, case_id, self._texts.say("stale_card", self._language), now, "stale"
-            )
+            told = self._answers().tell(connection, case_id, words, now, "stale")
             drawn = desk.redraw(connection, case_id, facts, now)
             return replace(drawn, lanes=(*told.lanes, *drawn.lanes))
         buttons: tuple[Button, ...] = ()
@@ -335,7 +343,7 @@ class Handoff:
         return record.tell_staff(
             connection,
             case_id,
-            str(error),
+            words,
             now,
             what="refused",
             buttons=buttons,
@@ -422,14 +430,21 @@ class Handoff:
         )
 
     async def cut_off(self, start: turns.Start, shown: str) -> Changed | None:
-        """Tell staff what the bot had shown when a human's turn ended its answer."""
+        """Tell staff what the bot had shown when a human's turn ended its answer.
+
+        One of which nothing had been shown leaves a trace without words, and nobody is called.
+        """
         now = self._clock()
 
         def tell(connection: Connection) -> Changed | None:
-            person = record.person_row(connection, start.conversation_id)
             held = record.unresolved(connection, start.conversation_id)
-            if held is None or person.owner == "bot":
+            if held is None:
                 return None
+            if record.person_row(connection, start.conversation_id).owner == "bot":
+                return None
+            if not shown:
+                record.leave_trace(connection, held.id, "draft withdrawn", "", now)
+                return record.changed(connection, held.id, start.conversation_id, ())
             words = self._texts.say("bot_cut_off", self._language, text=shown[:300])
             return self._answers().tell(connection, held.id, words, now, "cut off")
 

@@ -197,10 +197,19 @@ def _commanded(
         return (
             None
             if case_id is None
-            else DeskError(f"/{name} was not sent to anybody. Known here: {known}")
+            else DeskError(
+                f"/{name} was not sent to anybody. Known here: {known}",
+                name="command_unknown",
+                command=f"/{name}",
+                known=known,
+            )
         )
     if case_id is None and verb not in ANYWHERE:
-        return DeskError(f"/{name} belongs into a case's thread, or in a reply to its card.")
+        return DeskError(
+            f"/{name} belongs into a case's thread, or in a reply to its card.",
+            name="command_place",
+            command=f"/{name}",
+        )
     if verb == "verdict" and message.reply_to is not None:
         linked = pairs.find(connection, _chat(message), message.reply_to)
         line = "" if linked is None or linked.history_id is None else f" {linked.history_id}"
@@ -247,7 +256,11 @@ def _sayable(order: Action, message: Message) -> Action | DeskError:
     """Put what has no bytes into words; refuse to its sender what nobody else can be shown."""
     kind = relay.unpassable(message)
     if kind and order.verb == "reply":
-        return DeskError(f"A message of this kind ({kind}) cannot be passed on; nothing was sent.")
+        return DeskError(
+            f"A message of this kind ({kind}) cannot be passed on; nothing was sent.",
+            name="kind_refused",
+            kind=kind,
+        )
     told = [item.words for item in message.attachments if not item.file_id]
     return replace(order, text="\n".join(filter(None, [order.text, *told])))
 

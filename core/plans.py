@@ -197,13 +197,14 @@ class Planner:
         who = _name(start, start.rows[-1])
         lines = [_line(_speaker(s.role, who), s.text) for s in start.history[-10:]]
         lines += [_line(who, row.message.text) for row in start.rows]
+        before = "context_title" if start.private else "context_title_group"
         return Opening(
             rule=decision.rule,
             why=decision.line,
             priority=PRIORITY.get(decision.rule, 0),
             notice=self._first_words(start, verdict, "open"),
             buttons=self._undo(start, verdict),
-            context="\n".join([say("context_title", STAFF), *lines])[-1800:],
+            context="\n".join([say(before, STAFF), *lines])[-1800:],
             ping=self._shut_line(start, say("ping", STAFF, who=who, why=decision.line)),
         )
 

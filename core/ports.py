@@ -128,6 +128,13 @@ class Adapter(Protocol):
         """
         ...
 
+    def link(self, place: Place, message_id: str) -> str:
+        """Return the address at which the platform shows a message; empty: there is none.
+
+        Asks nobody and may be called from any thread.
+        """
+        ...
+
     def health(self) -> Health:
         """Say how the connection is."""
         ...
@@ -135,7 +142,7 @@ class Adapter(Protocol):
 
 EventKind = Literal[
     "waiting", "tag", "token", "withdrawn", "line", "done", "case", "mood", "engine", "incident"
-]  # waiting: for a model that is busy with `ahead` others; case: data {"case", "new": bool}
+]  # waiting: for a model that is busy with `ahead` others; case: data {"case", "new": bool, "alert": [names]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,7 +248,10 @@ class Desk(Protocol):
     "mood_points": [{"at", "value"}], "draft": str, "draft_by": str,
     "earlier": [{"id", "opened_at", "rule", "resolved_by", "verdict"}],
     "remarks": [{"who", "text", "at"}], "elsewhere": [{"platform", "name", "case"}],
-    "conversation": {"platform", "bot", "chat", "thread", "user"}}.
+    "conversation": {"platform", "bot", "chat", "thread", "user"},
+    "cause_message": the platform's id of the message that caused the case, empty: none is known,
+    "cause_place": where it stands, as core.message.Place's fields, or None, "link": its address,
+    "audit": [{"what", "who", "at"}], the last 20 things done, oldest first}.
     A row of the queue is {"id", "state", "who", "platform", "lang", "rule", "why", "priority",
     "mood", "level", "claimed_by", "opened_at", "waiting_since": float|None, "last_line",
     "last_role", "last_at", "unread": bool, "snooze_until", "reachable"}.

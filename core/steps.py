@@ -96,7 +96,8 @@ class Steps:
         """Return the change that a verb asks for. Raises DeskError for one that makes no sense."""
         step = _VERBS.get(action.verb)
         if step is None:
-            raise DeskError(f"Nobody knows how to {action.verb} a case.")
+            words = f"Nobody knows how to {action.verb} a case."
+            raise DeskError(words, name="verb_unknown", verb=action.verb)
         return step(self, Ask(connection=connection, action=action, view=view, now=now))
 
     def _say(self, name: str, /, **values: str | int) -> str:
@@ -134,7 +135,9 @@ class Steps:
         if known is None:
             raise DeskError(
                 f"Nobody of the name {name!r} has worked here yet: they write something in the "
-                "desk's chat once, or log in on the page."
+                "desk's chat once, or log in on the page.",
+                name="name_unknown",
+                who=name,
             )
         common["confirm"] = True  # who assigns has decided
         return Change(
@@ -151,7 +154,8 @@ class Steps:
         view, now, common = ask.view, ask.now, ask.common
         if view["rule"] == "crisis":
             raise DeskError(
-                "A case of somebody in danger is not given back to the bot: resolve it."
+                "A case of somebody in danger is not given back to the bot: resolve it.",
+                name="danger_stays",
             )
         return Change(
             what="given back",
@@ -173,7 +177,8 @@ class Steps:
         action, view, now, common = ask.action, ask.view, ask.now, ask.common
         until = durations.until(action.text or "1h", now, self.policy.zone)
         if view["rule"] == "crisis" and view["state"] == "queued":
-            raise DeskError("A case of somebody in danger does not sleep: claim it first.")
+            words = "A case of somebody in danger does not sleep: claim it first."
+            raise DeskError(words, name="danger_awake")
         return Change(
             what="snoozed",
             state="snoozed",
@@ -304,7 +309,8 @@ class Steps:
     def _reopen(self, ask: Ask) -> Change:
         view, common = ask.view, ask.common
         if view.get("conversation_busy"):
-            raise DeskError("This person has another open case: go on there.")
+            words = "This person has another open case: go on there."
+            raise DeskError(words, name="case_elsewhere")
         return Change(
             what="reopened",
             state="queued",
@@ -319,10 +325,11 @@ class Steps:
         action, view, now, common = ask.action, ask.view, ask.now, ask.common
         verdict = next((v for v in VERDICTS if action.text.lower().startswith(v)), None)
         if verdict is None:
-            raise DeskError(f"A verdict is one of: {', '.join(VERDICTS)}.")
+            known = ", ".join(VERDICTS)
+            raise DeskError(f"A verdict is one of: {known}.", name="verdict_how", known=known)
         given = view.get("verdict_at")
         if given is not None and now - given > CHANGEABLE:
-            raise DeskError("This verdict is older than a day: it stands.")
+            raise DeskError("This verdict is older than a day: it stands.", name="verdict_stands")
         line = action.text[len(verdict) :].strip()
         common["confirm"] = True
         return Change(
@@ -341,7 +348,8 @@ class Steps:
         action, common = ask.action, ask.common
         asked = action.text.strip()
         if not asked.isdecimal() or int(asked) > MOST_PRIORITY:
-            raise DeskError(f"A priority is a number from 0 to {MOST_PRIORITY}.")
+            words = f"A priority is a number from 0 to {MOST_PRIORITY}."
+            raise DeskError(words, name="priority_how", most=MOST_PRIORITY)
         common["confirm"] = True
         return Change(
             what="priority",
@@ -354,7 +362,7 @@ class Steps:
         action, common = ask.action, ask.common
         asked = action.text.strip().lower()
         if asked not in ("on", "off"):
-            raise DeskError("Write on or off.")
+            raise DeskError("Write on or off.", name="on_or_off")
         common["confirm"] = True
         name = "anonymous_on" if asked == "on" else "anonymous_off"
         return Change(

@@ -204,7 +204,8 @@ class Walk:
             plan = rooms.planner.refused(start, verdict)
         if plan is not None and plan.looped:
             log.error("a loop was stopped", conversation=start.conversation_id)
-            rooms.alarm(rooms.texts.say("loop_stopped", STAFF, who=start.name or start.key.user))
+            number = f"{start.key.platform} #{start.conversation_id}"  # a name could not be erased
+            rooms.alarm(rooms.texts.say("loop_stopped", STAFF, who=number))
         if plan is None:
             try:
                 await self._reply(start, verdict, running)
@@ -254,17 +255,19 @@ class Walk:
         if plan is None:
             plan = rooms.planner.answer(start, verdict, started, written, self._limit(start))
         finished = await self.finish(start, plan, shown=running.shown)
+        if finished is None and plan.answer is not None:
+            log.info("reply not sent", length=len(plan.answer.text))
+            await self._cut_off(start, running)
         if finished is None or written.problem:
             await _take_back(writer, started)
         else:
             await writer.settle(started, kept=True)
 
     async def _cut_off(self, start: Start, running: Running) -> None:
-        """Tell staff what the person had been shown of an answer that a human's turn ended."""
-        if running.shown:
-            changed = await self.rooms.handoff.cut_off(start, running.shown)
-            if changed is not None:
-                self.rooms.deliver(changed.lanes)
+        """Tell staff of an answer that a human's turn ended; nothing else is told of."""
+        changed = await self.rooms.handoff.cut_off(start, running.shown)
+        if changed is not None:
+            self.rooms.deliver(changed.lanes)
 
     def _may_retry(self, start: Start, running: Running) -> bool:
         """Whether a turn that the engine failed may be taken once more: nothing was shown."""
@@ -447,7 +450,12 @@ class Walk:
             self._done(start, heard.row.id, tag_data(heard.scores), {**known, **mine})
         self._tell(start, last.row.id, "line", {"owner": finished.owner})
         if finished.case_id is not None:
-            self._tell(start, last.row.id, "case", {"case": finished.case_id})
+            told = {
+                "case": finished.case_id,
+                "new": finished.opened,
+                "alert": list(finished.alert),
+            }
+            self._tell(start, last.row.id, "case", told)
 
     async def _set_aside(self, start: Start) -> None:
         """A message that failed too often is parked, visibly; its conversation goes on."""

@@ -74,6 +74,7 @@ class DiscordAdapter:
         heard = watch if mode == "watch" else frozenset[str]()
         scope = Scope(bot=bot, watch=heard, desk=desk_channel)
         places, rights = Places(), Rights(clock)
+        self._places = places
         self._rest = Rest(token, self._pace)
         self._sender = Sender(self._rest, places, rights, self._pace, on_alarm)
         self._intake = Intake(
@@ -135,6 +136,10 @@ class DiscordAdapter:
 
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Show nothing: an unfinished message on Discord would have to be a real one."""
+
+    def link(self, place: Place, message_id: str) -> str:
+        """Return the address of a message; empty for a channel that nobody has told us of."""
+        return self._places.link(place, message_id)
 
     def health(self) -> Health:
         """Say how the gateway is."""

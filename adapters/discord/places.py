@@ -92,6 +92,14 @@ class Places:
                 return _UPLOADS.get(self._tiers.get(channel.where.server, 0), _LEAST)
         return _LEAST
 
+    def link(self, place: Place, message_id: str) -> str:
+        """Return the address of a message there; empty while its channel is not known."""
+        found = self.channels.get(place.thread or place.chat)
+        if found is None or found.where is None or not message_id:
+            return ""
+        home = "@me" if found.where.private else found.where.server
+        return f"https://discord.com/channels/{home}/{found.id}/{message_id}" if home else ""
+
     def emoji(self, name: str) -> str:
         """Return how a call names one of the servers' own emojis; empty when there is none."""
         return next((names[name] for names in self._emojis.values() if name in names), "")

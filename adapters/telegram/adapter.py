@@ -22,6 +22,7 @@ from adapters.telegram.normalize import ALLOWED, Account
 from adapters.telegram.outcome import REJECTED, TokenRejected, hide
 from adapters.telegram.poll import SLACK, Backoff, Poll, Pulse
 from adapters.telegram.send import Sender
+from adapters.telegram.topics import link_to
 from core.errors import DeliveryError, RetryAfter, SetupError, StoreError
 from core.message import Arrival, File, Media, Place, Post, Receipt, TextLimit
 from core.ports import Clock, Door, Health, Remember
@@ -160,6 +161,10 @@ class TelegramAdapter:
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Show a reply while it is written, in private chats."""
         await self._sender.preview(place, draft, text)
+
+    def link(self, place: Place, message_id: str) -> str:
+        """Return the address of a message in a supergroup; other chats have none."""
+        return link_to(place, message_id)
 
     def health(self) -> Health:
         """Say how the connection is, by the age of the last good poll."""

@@ -12,7 +12,7 @@ from adapters.telegram.line import Line
 from adapters.telegram.markup import sendable
 from adapters.telegram.outcome import NotModified
 from core.errors import DeliveryError, NoThread, Refused, ThreadGone
-from core.message import Post, Receipt
+from core.message import Place, Post, Receipt
 
 ICONS = {  # state -> what shows it, best first; Telegram has icons for some emoji only
     "queued": ("❗", "‼"),
@@ -25,7 +25,19 @@ _SHUT = frozenset({"snoozed", "resolved"})
 _NAME = 128  # UTF-16 units
 _UNNAMED = "…"
 
+_SUPERGROUPS = -1_000_000_000_000  # their ids, and those of channels, lie below this
+
 log = logging.getLogger(__name__)
+
+
+def link_to(place: Place, message_id: str) -> str:
+    """Return the address of a message in a supergroup; empty: chats of other kinds have none."""
+    chat = int(place.chat) if place.chat.lstrip("-").isdecimal() else 0
+    if chat >= _SUPERGROUPS or not message_id:
+        return ""
+    return "/".join(
+        filter(None, ("https://t.me/c", str(_SUPERGROUPS - chat), place.thread, message_id))
+    )
 
 
 class Topics:

@@ -42,7 +42,7 @@ from adapters.web.session import (
     page_answer,
 )
 from adapters.web.stream import EVENT_STREAM, as_json, read_body
-from adapters.web.view import labels, templates
+from adapters.web.view import labels, templates, why_not
 from core.errors import DeskError, EngineError, NeedsConfirm, StaleCard, StoreError
 from core.ports import Clock, Desk, StaffMember
 
@@ -263,12 +263,14 @@ class DeskPages:
             )
         except NeedsConfirm as error:
             again = {**form, "confirm": "1"}
-            notice = Notice(text=str(error), action=f"/desk/{number}/act", again=again)
+            words = why_not(error, call.reader.t)
+            notice = Notice(text=words, action=f"/desk/{number}/act", again=again)
             return await self._show(call, number, notice)
         except StaleCard:
-            return await self._show(call, number, Notice(text=d["stale"]))
+            words = call.reader.t["desk_error"]["stale_card"]
+            return await self._show(call, number, Notice(text=words))
         except (DeskError, StoreError, EngineError) as error:
-            return await self._show(call, number, Notice(text=str(error)))
+            return await self._show(call, number, Notice(text=why_not(error, call.reader.t)))
         self._presence.rests(number, call.member.name)
         if call.part:
             calm = Call(request=request, member=call.member, reader=call.reader, form={"did": "1"})
@@ -306,7 +308,7 @@ class DeskPages:
                 reached = await self._desk.answer_all(number, text, call.member.name)
                 notice = Notice(text=d["answered_all"].format(n=reached), status=200)
         except (DeskError, StoreError) as error:
-            notice = Notice(text=str(error))
+            notice = Notice(text=why_not(error, call.reader.t))
         if notice is None:
             return RedirectResponse("/desk", 303)
         return await self._page(call, None, notice)
@@ -321,7 +323,7 @@ class DeskPages:
                 await self._desk.save_reply(name, text, call.member.name)
                 return RedirectResponse("/desk/saved", 303)
             except DeskError as error:
-                notice = Notice(text=str(error))
+                notice = Notice(text=why_not(error, call.reader.t))
         facts = frame_facts(request, call.member, "desk") | {
             "notice": notice,
             "saved": await self._desk.saved_replies(),

@@ -43,7 +43,7 @@ class DeskEvents:
                     if event is None:
                         yield STILL_HERE
                     elif event.key is not None or event.kind == "incident":
-                        for one in _changes(event, number, shown):
+                        for one in _changes(event, number, shown, me):
                             yield one
                     elif event.kind == "case" and event.data.get("case") == number != 0:
                         yield self._near(number, me, words)  # only presence has no conversation
@@ -52,13 +52,15 @@ class DeskEvents:
         return frame("presence", presence_view(*self._presence.others(number, me), words))
 
 
-def _changes(event: Event, number: int, shown: Mapping[str, str] | None) -> list[bytes]:
+def _changes(event: Event, number: int, shown: Mapping[str, str] | None, me: str) -> list[bytes]:
     """Return the frames of one event of the desk's own board."""
     frames = []
     if event.kind in ("case", "line", "incident"):
         of_case = event.data if event.kind == "case" else {}
         data = {"case": of_case.get("case", 0), "new": bool(of_case.get("new"))}
         frames.append(frame("queue", data))
+        if me in of_case.get("alert", ()):
+            frames.append(frame("alert", {"case": data["case"]}))
     here = shown is not None and all(getattr(event.key, x, None) == shown[x] for x in _KEY)
     if here and event.kind in _DRAWN:
         frames.append(frame("case", {"case": number}))

@@ -212,6 +212,11 @@ def case_view(case: Facts, reader: Reader) -> dict[str, Any]:
         "value": signed(case["mood"] or 0.0),
         "moved": moved_view(case, t),
         "trace_view": trace_view(dict(case), t),
+        "done": [
+            {"words": d["did"][one["what"]], "who": one["who"], "stamp": stamp(one["at"])}
+            for one in case["audit"]
+            if one["what"] in d["did"]
+        ],
         "said": [one if isinstance(one, str) else one.get("text", "") for one in case["said"]],
         "times": {
             name: stamp(case[name])

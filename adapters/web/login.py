@@ -31,7 +31,7 @@ from adapters.web.session import (
     set_cookie,
 )
 from adapters.web.stream import read_body
-from adapters.web.view import templates
+from adapters.web.view import templates, why_not
 from core.errors import DeskError
 from core.ports import Desk, StaffMember
 
@@ -111,15 +111,15 @@ class Login:
         """Log somebody in and send them on; else the form again, with what to do."""
         form = await form_of(request)
         onward, name = form.get("next", ""), form.get("name", "")
-        words = frame_facts(request, None, "login")["t"]["login"]
+        t = frame_facts(request, None, "login")["t"]
+        words = t["login"]
         if not _agrees(request, form):
             asked = _Asked(name=name, problem=words["no_cookie"], status=403)
             return await self._draw(request, None, onward, asked)
         try:
             secret = await self._desk.log_in(name, form.get("password", ""))
         except DeskError as error:
-            problem = words["wait"].format(n=_seconds(error)) if _seconds(error) else str(error)
-            asked = _Asked(name=name, problem=problem, status=429)
+            asked = _Asked(name=name, problem=why_not(error, t), status=429)
             return await self._draw(request, None, onward, asked)
         if secret is None:
             asked = _Asked(name=name, problem=words["wrong"], status=401)
@@ -155,8 +155,3 @@ def _agrees(request: Request, form: Mapping[str, str]) -> bool:
     held = request.cookies.get(_DOOR, "").encode("utf-8", "replace")
     brought = form.get("door", "").encode("utf-8", "replace")
     return held != b"" and hmac.compare_digest(held, brought)
-
-
-def _seconds(error: DeskError) -> str:
-    found = re.search(r"(\d+) s\b", str(error))
-    return found[1] if found else ""

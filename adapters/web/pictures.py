@@ -22,7 +22,7 @@ from adapters.web.desk_view import offset_of
 from adapters.web.login import form_of
 from adapters.web.numbers import Speech
 from adapters.web.session import Sessions, check_csrf, frame_facts, language_of, page_answer
-from adapters.web.view import labels, templates
+from adapters.web.view import labels, templates, why_not
 from core.errors import DeskError
 from core.ports import Clock, Desk, StaffMember
 
@@ -189,7 +189,9 @@ class Pictures:
         try:
             await self._desk.sample(make=form.get("do") == "make")
         except DeskError as error:
-            return await self._draw(request, member, problem=str(error), status=409)
+            return await self._draw(
+                request, member, problem=why_not(error, labels()[language_of(request)]), status=409
+            )
         return RedirectResponse("/pictures", 303)
 
 

@@ -33,6 +33,7 @@ from adapters.web.view import (
     spark,
     tag_view,
     templates,
+    why_not,
 )
 from core.errors import DeskError, HeedError, NeedsConfirm, StoreError
 from core.message import Author, ConversationKey
@@ -322,10 +323,11 @@ class Room:
             await self._desk.act(case["id"], verb, STAFF, text=text, confirm=confirm)
         except NeedsConfirm as error:
             again = {"case": str(case["id"]), "verb": verb, "text": text, "confirm": "1"}
-            notice = Notice(text=str(error), status=409, again=again)
+            notice = Notice(text=why_not(error, words), status=409, again=again)
             return await self._tell(visit, notice, "desk")
         except (DeskError, StoreError) as error:
-            return await self._tell(visit, Notice(text=str(error), status=409), "desk")
+            notice = Notice(text=why_not(error, words), status=409)
+            return await self._tell(visit, notice, "desk")
         return self._done(visit, "desk")
 
     async def model(self, request: Request) -> Response:

@@ -260,6 +260,10 @@ class WebAdapter:
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Do nothing: tokens reach the page by the board."""
 
+    def link(self, place: Place, message_id: str) -> str:  # noqa: ARG002
+        """Nothing on the page has an address of its own."""
+        return ""
+
     def health(self) -> Health:
         """Say whether the port is being served."""
         return Health(state="ok" if self._serving else "connecting", name=self.url)

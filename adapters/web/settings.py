@@ -18,8 +18,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from adapters.web.login import form_of
-from adapters.web.session import Sessions, check_csrf, frame_facts, is_part, page_answer
-from adapters.web.view import templates
+from adapters.web.session import (
+    Sessions,
+    check_csrf,
+    frame_facts,
+    is_part,
+    language_of,
+    page_answer,
+)
+from adapters.web.view import labels, templates, why_not
 from core.errors import DeskError, HeedError
 from core.ports import Desk, StaffMember
 
@@ -113,20 +120,20 @@ class SettingsPage:
         try:
             await self._desk.change_settings(wanted, member.name)
         except HeedError as error:
-            return await self._draw(request, member, form=form, problem=str(error), status=400)
+            problem = why_not(error, _words(request))
+            return await self._draw(request, member, form=form, problem=problem, status=400)
         return _back("saved" if wanted else "unchanged")
 
     async def _preview(self, request: Request, member: StaffMember) -> Response:
         """Say what the values in the form would have meant for the last messages."""
         form = await self._form(request, member)
-        words = frame_facts(request, member, "settings")["t"]["settings_page"]
         problem = ""
         try:
             found = await self._desk.preview(changes(form))
         except HeedError as error:
-            problem = tried = str(error)
+            problem = tried = why_not(error, _words(request))
         else:
-            tried = preview_words(found, words)
+            tried = preview_words(found, _words(request)["settings_page"])
         if is_part(request):
             html = self._templates.get_template("settings_tried.html")
             return HTMLResponse(html.render(tried=tried, problem=problem))
@@ -142,16 +149,25 @@ class SettingsPage:
         form = await self._form(request, member)
         remove = form.get("remove", "")
         text = "" if remove else form.get("text", "")
-        words = frame_facts(request, member, "settings")["t"]["settings_page"]
+        words = _words(request)
         if not remove and not text.strip():
             return await self._draw(
-                request, member, form=form, problem=words["reply_empty"], status=400
+                request,
+                member,
+                form=form,
+                problem=words["settings_page"]["reply_empty"],
+                status=400,
             )
         try:
             await self._desk.save_reply(remove or form.get("name", ""), text, member.name)
         except DeskError as error:
-            return await self._draw(request, member, form=form, problem=str(error), status=400)
+            problem = why_not(error, words)
+            return await self._draw(request, member, form=form, problem=problem, status=400)
         return _back("removed" if remove else "kept")
+
+
+def _words(request: Request) -> dict[str, Any]:
+    return labels()[language_of(request)]
 
 
 def _back(done: str) -> Response:

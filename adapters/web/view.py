@@ -14,6 +14,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from core.errors import DeskError, HeedError
+
 HERE = Path(__file__).parent
 TENSE, UPSET = -0.35, -0.55  # where the mood level changes on the way down
 _GLYPHS = {"positive": "😄", "neutral": "😐", "negative": "😟"}
@@ -38,6 +40,24 @@ def choose_language(cookie: str, accepted: str) -> str:
         if code in labels():
             return code
     return "en"
+
+
+def why_not(error: HeedError, t: Facts) -> str:
+    """Return a refusal in the page's language; in English where the page has no words for it."""
+    if not isinstance(error, DeskError) or error.name not in t["desk_error"]:
+        return str(error)
+    values = dict(error.values)
+    if "seconds" in values:
+        values["when"] = _span(int(values["seconds"]), t)
+    return str(t["desk_error"][error.name]).format_map(values)
+
+
+def _span(seconds: int, t: Facts) -> str:
+    """Return a span of time, rounded down, in one unit."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return str(t["desk_page"][unit]).format(n=seconds // size)
+    return str(t["pictures"]["seconds"]).format(n=seconds)
 
 
 def _number(value: float, digits: int = 2) -> str:

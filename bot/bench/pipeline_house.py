@@ -88,6 +88,10 @@ class Till:
     async def preview(self, place: Place, draft: int, text: str) -> None:
         """Nobody looks."""
 
+    def link(self, place: Place, message_id: str) -> str:  # noqa: ARG002
+        """Nothing here has an address."""
+        return ""
+
     def health(self) -> Health:
         """Always well."""
         return Health(state="ok", name=BOT)

@@ -21,6 +21,7 @@ from core.store.alarms import Alarms
 from core.store.connection import Connection
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.record import (
+    WENT_PRIVATE,
     Changed,
     call,
     case_row,
@@ -175,7 +176,7 @@ def wake(
     return move(connection, case_id, desk, now, change=change)
 
 
-def heard_again(connection: Connection, case_id: int, desk: Desk, now: float) -> list[Lane]:
+def heard_again(connection: Connection, case_id: int, desk: Desk, now: float) -> Changed:
     """The person of a case has written: what waited for silence is off, who asked is called."""
     row = case_row(connection, case_id)
     connection.execute(update(case).where(case.c.id == case_id).values(spoken_at=now, draft=""))
@@ -189,7 +190,8 @@ def heard_again(connection: Connection, case_id: int, desk: Desk, now: float) ->
     names = take_watchers(connection, case_id)
     if names:
         lanes += call(connection, case_id, desk.wrote(", ".join(names)), now, what="alert").lanes
-    return lanes
+    done = changed(connection, case_id, row.conversation_id, lanes)
+    return replace(done, alert=tuple(names))
 
 
 def first_thread(
@@ -315,12 +317,27 @@ def _check(row: Any, version: int, change: Change, now: float) -> None:  # noqa:
     taken = change.by and held and row.holder != change.by and not change.confirm
     stale = change.version is not None and change.version != version
     if stale and not (taken and change.what == "claimed"):  # who came second is told who was first
-        raise StaleCard("this card was old; here is the present one")
+        raise StaleCard("this card was old; here is the present one", name="stale_card")
     if change.allow and row.state not in change.allow:
-        raise DeskError(f"case {row.id} is {row.state}: {change.what} is not possible now")
+        raise _not_now(int(row.id), str(row.state), change.what)
     if taken:
         ago = max(0, round(now - (row.claimed_at or now)))
-        raise NeedsConfirm(f"{row.claimed_by} took this {ago} s ago")
+        who = str(row.claimed_by)
+        raise NeedsConfirm(f"{who} took this {ago} s ago", name="taken_ago", who=who, seconds=ago)
+
+
+def _not_now(number: int, state: str, what: str) -> DeskError:
+    """Return why a step cannot start from the state that a case is in."""
+    words = f"case {number} is {state}: {what} is not possible now"
+    if state == "queued":
+        return DeskError(words, name="not_while_queued", case=number)
+    if state == "human":
+        return DeskError(words, name="not_while_human", case=number)
+    if state == "snoozed":
+        return DeskError(words, name="not_while_snoozed", case=number)
+    if state == "watch":
+        return DeskError(words, name="not_while_watched", case=number)
+    return DeskError(words, name="not_once_resolved", case=number)
 
 
 def _set_timers(
@@ -465,5 +482,5 @@ def to_direct_chat(connection: Connection, case_id: int, now: float) -> tuple[La
             .where(conversation.c.id == one.id)
             .values(**values, version=conversation.c.version + 1, touched_at=now)
         )
-    leave_trace(connection, case_id, "went private", "", now)
+    leave_trace(connection, case_id, WENT_PRIVATE, "", now)
     return (("person", int(direct.id)),) if shown else ()

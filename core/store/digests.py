@@ -18,10 +18,8 @@ _ROW = select(
     case.c.id,
     case.c.state,
     case.c.opened_at,
-    case.c.why,
+    case.c.rule,
     case.c.priority,
-    conversation.c.name,
-    conversation.c.user,
     conversation.c.mood,
 ).join(conversation, conversation.c.id == case.c.conversation_id)
 
@@ -35,8 +33,12 @@ def post(  # noqa: PLR0913 - each is a part of the post
     buttons: tuple[Button, ...] = (),
     answers: str = "",
     whisper: str = "",
+    of: int | None = None,
 ) -> list[Lane]:
-    """Post lines of no single case into a desk's own chat; a whisper is for one reader alone."""
+    """Post lines into a desk's own chat; a whisper is for one reader alone.
+
+    Lines of no single conversation name nobody and quote nobody: no erasing would find them.
+    """
     line = Outgoing(
         kind="digest",
         text=words,
@@ -47,7 +49,31 @@ def post(  # noqa: PLR0913 - each is a part of the post
         reply_to=answers,
         whisper=whisper,
     )
-    return enqueue(connection, None, [line], now)
+    return enqueue(connection, of, [line], now)
+
+
+def to_user(connection: Connection, user: Place, words: str, now: float) -> list[Lane]:
+    """Post into somebody's newest direct chat with the bot; `user.chat` is their user id.
+
+    Nothing is posted where there is none, or where they cannot be reached.
+    """
+    direct = connection.execute(
+        select(conversation.c.id)
+        .where(
+            conversation.c.platform == user.platform,
+            conversation.c.bot == user.bot,
+            conversation.c.user == user.chat,
+            conversation.c.private.is_(True),
+            conversation.c.forgotten.is_(False),
+            conversation.c.unreachable.is_(False),
+        )
+        .order_by(conversation.c.touched_at.desc())
+    ).first()
+    if direct is None:
+        return []
+    cause = leave_trace(connection, None, "digest", "", now)
+    post = Outgoing(kind="notice", text=words, cause_kind="digest", cause_id=cause)
+    return enqueue(connection, direct.id, [post], now)
 
 
 def waiting(connection: Connection, most: int) -> Sequence[Any]:
@@ -69,7 +95,7 @@ def older(connection: Connection, before: float, most: int) -> Sequence[Any]:
 def dry(connection: Connection, since: float, most: int) -> Sequence[Any]:
     """Return the decisions since a time that a dry run did not carry out."""
     return connection.execute(
-        select(decision.c.id, decision.c.why, decision.c.at)
+        select(decision.c.id, decision.c.rule, decision.c.at)
         .where(decision.c.dry, decision.c.at >= since, decision.c.verdict == "")
         .order_by(decision.c.id)
         .limit(most)
@@ -89,15 +115,23 @@ def stuck(connection: Connection, case_id: int, since: float) -> bool:
 def lost_places(connection: Connection, case_id: int) -> Sequence[Any]:
     """Return the places of a case that shut us out."""
     return connection.execute(
-        select(staff_thread).where(
-            staff_thread.c.case_id == case_id, staff_thread.c.status == "lost"
-        )
+        select(staff_thread)
+        .where(staff_thread.c.case_id == case_id, staff_thread.c.status == "lost")
+        .order_by(staff_thread.c.id)
     ).all()
 
 
 def happened(connection: Connection, case_id: int, what: str) -> bool:
     """Say whether something was done with a case before, by the name in its audit."""
     query = select(audit.c.id).where(audit.c.case_id == case_id, audit.c.what == what)
+    return connection.execute(query).first() is not None
+
+
+def lately(connection: Connection, what: str, since: float) -> bool:
+    """Say whether something of no case was done since a time, by the name in the audit."""
+    query = select(audit.c.id).where(
+        audit.c.at >= since, audit.c.what == what, audit.c.case_id.is_(None)
+    )
     return connection.execute(query).first() is not None
 
 

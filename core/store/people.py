@@ -161,7 +161,7 @@ def _known(connection: Connection, key: ConversationKey) -> Any | None:  # noqa:
 def block(connection: Connection, key: ConversationKey, until: float, why: str, now: float) -> None:
     """Drop what this person writes until then. Raises DeskError for a time that is over."""
     if until <= now:
-        raise DeskError("A block must last: write how long, such as 7d.")
+        raise DeskError("A block must last: write how long, such as 7d.", name="block_lasts")
     _change(connection, key, blocked_until=until, blocked_why=why)
 
 
@@ -196,7 +196,7 @@ def add_remark(
 ) -> None:
     """Add a lasting note about a person. Raises DeskError for an empty one."""
     if not text.strip():
-        raise DeskError("Write what should be remembered of this person.")
+        raise DeskError("Write what should be remembered of this person.", name="remark_what")
     own = person_of(connection, *_human(key))
     insert_id(connection, remark, person_id=own, who=who, text=text.strip(), at=now)
 

@@ -37,7 +37,14 @@ from core.tables import (
 DAY = 86400.0
 SPOKEN = ("user", "bot", "staff")  # lines of the history that somebody said to somebody
 WORDS_AT_ONCE = 5000  # decisions cleaned in one transaction; the rest waits for the next look
-SHOWN = ("card", "relay", "context", "ping", "redraw")  # staff posts that may hold a person's words
+SHOWN = (
+    "card",
+    "relay",
+    "context",
+    "ping",
+    "redraw",
+    "digest",
+)  # staff posts that may hold a person's words
 FILES = ("picture", "transcript")  # and those that are deleted, not written over
 
 

@@ -20,6 +20,7 @@ from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, key_of
 from core.tables import audit, case, conversation, decision, history, watcher
 
+WENT_PRIVATE = "went private"  # what the audit says of a case that left its group
 IS_UNRESOLVED = case.c.state != literal_column("'resolved'")  # spelled out as in the index
 
 
@@ -34,6 +35,7 @@ class Changed:
     moved: bool = False  # who speaks, or who holds, is another now
     cut_off: bool = False  # a reply that had begun to show was withdrawn
     opened: bool = False  # a case that was not there before
+    alert: tuple[str, ...] = ()  # staff who wanted to be told of the person's next message
 
 
 def unresolved(connection: Connection, conversation_id: int) -> Any | None:  # noqa: ANN401
@@ -47,7 +49,7 @@ def case_row(connection: Connection, case_id: int) -> Any:  # noqa: ANN401 - a r
     """Return a case's row. Raises DeskError when there is none."""
     row = connection.execute(select(case).where(case.c.id == case_id)).first()
     if row is None:
-        raise DeskError(f"There is no case {case_id}.")
+        raise DeskError(f"There is no case {case_id}.", name="no_case", case=case_id)
     return row
 
 

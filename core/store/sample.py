@@ -34,7 +34,10 @@ _VERDICTS = ("right", "right", "right", "not needed", "right", "too late", "")
 def fill(connection: Connection, now: float) -> None:
     """Write the sample. Raises DeskError where anybody has written, or a sample is there."""
     if connection.execute(select(conversation.c.id).limit(1)).first() is not None:
-        raise DeskError("A sample goes into an empty database only, and this one is not empty.")
+        raise DeskError(
+            "A sample goes into an empty database only, and this one is not empty.",
+            name="sample_refused",
+        )
     people = [_person(connection, number, now) for number in range(PEOPLE)]
     told = _Told()
     for hour in range(DAYS * 24, 0, -1):

@@ -34,10 +34,16 @@ def put(connection: Connection, name: str, text: str, who: str, now: float) -> N
     name, text = name.strip(), text.strip()
     if not _NAME.fullmatch(name):
         raise DeskError(
-            "Name a saved reply with at most 32 letters, digits or _, and without spaces."
+            "Name a saved reply with at most 32 letters, digits or _, and without spaces.",
+            name="saved_name",
+            most=32,
         )
     if len(text) > LONGEST:
-        raise DeskError(f"A saved reply has at most {LONGEST} characters; shorten this one.")
+        raise DeskError(
+            f"A saved reply has at most {LONGEST} characters; shorten this one.",
+            name="saved_long",
+            most=LONGEST,
+        )
     same = [row["name"] for row in every(connection) if row["name"].casefold() == name.casefold()]
     connection.execute(delete(saved_reply).where(saved_reply.c.name.in_(same)))
     if text:

@@ -104,6 +104,8 @@ class Finished:
     case_id: int | None
     answer_id: int | None
     lines: Mapping[int, int]  # inbox id -> history id
+    alert: tuple[str, ...] = ()  # staff who are to be told that the person wrote
+    opened: bool = False  # a case that was not there before
 
 
 def finish(
@@ -131,8 +133,10 @@ def finish(
         )
     answer_id, posts = _answer(connection, start, plan, ids, now)
     posts += _copies(connection, plan, case_id, lines)
+    alert: tuple[str, ...] = ()
     if case_id is not None and any(heard.kept for heard in plan.heard):
-        lanes += cases.heard_again(connection, case_id, desk, now)
+        again = cases.heard_again(connection, case_id, desk, now)
+        lanes, alert = [*lanes, *again.lanes], again.alert
     lanes += enqueue(connection, start.conversation_id, posts, now)
     if start.unreachable:
         back = desk.returned(connection, start.conversation_id, now)
@@ -148,6 +152,8 @@ def finish(
         case_id=case_id,
         answer_id=answer_id,
         lines=lines,
+        alert=alert,
+        opened=changed is not None and changed.opened,
     )
 
 

@@ -14,16 +14,28 @@ from sqlalchemy import func, literal_column, select
 from core.message import ConversationKey
 from core.store.connection import Connection
 from core.store.intake import find
-from core.store.record import unresolved
-from core.store.rows import key_of
+from core.store.record import WENT_PRIVATE, unresolved
+from core.store.rows import fields, key_of, place_of
 from core.store.spoken import beginning, judged, lines as lines, read  # noqa: PLC0414 - and for whoever asks here
-from core.tables import case, conversation, decision, history, inbox, outbox, person, poison, remark
+from core.tables import (
+    audit,
+    case,
+    conversation,
+    decision,
+    history,
+    inbox,
+    outbox,
+    person,
+    poison,
+    remark,
+)
 
 MOVED_BY = 3  # messages shown as evidence
 EVIDENCE = 0.5  # probability of "negative" from which on a message is evidence
 TRACED = 30  # scored messages behind the sparkline
 LINES = 200  # of a conversation beside its case
 ANSWERS = 2  # of the machine that a card repeats
+DONE = 20  # things done with a case that its view tells
 ERASED = "(erased)"
 # Spelled out as in the partial index: with a bound value SQLite would read every post ever sent.
 _IS_HELD = outbox.c.state == literal_column("'held'")
@@ -62,18 +74,20 @@ def case_view(connection: Connection, case_id: int) -> dict[str, Any]:
     who = connection.execute(
         select(conversation).where(conversation.c.id == row.conversation_id)
     ).one()
-    cause = _cause(connection, case_id, row.conversation_id)
+    cause = _cause(connection, row)
     return {
         **_own(row),
         **_known(who),
         "claimed_by": row.claimed_by,
         "held": _held(connection, who.id),
+        **_cause_message(connection, cause),
         "trace": [] if cause is None else cause.trace,
         "versions": {} if cause is None else cause.versions,
         "moved_by": moved_by(connection, who.id),
         "said": _said(connection, who.id),
         "mood_points": mood_points(connection, who.id),
         "earlier": _earlier(connection, row),
+        "audit": _audit(connection, case_id),
         **_elsewhere(connection, who),
     }
 
@@ -112,16 +126,48 @@ def _known(who: Any) -> dict[str, Any]:  # noqa: ANN401 - a conversation row
     }
 
 
-def _cause(connection: Connection, case_id: int, conversation_id: int) -> Any | None:  # noqa: ANN401
+def _cause(connection: Connection, row: Any) -> Any | None:  # noqa: ANN401 - a case row
+    """Return the decision that opened a case; of one that began in a group, the group's."""
+    first = select(decision).order_by(decision.c.opened.desc(), decision.c.id.desc())
+    moved = select(audit.c.id).where(audit.c.case_id == row.id, audit.c.what == WENT_PRIVATE)
+    if connection.execute(moved).first() is not None:  # found by its time, which has an index
+        at_opening = first.where(decision.c.at == row.opened_at, decision.c.case_id == row.id)
+        return connection.execute(at_opening).first()
     return connection.execute(
-        select(decision)
-        .where(
-            decision.c.conversation_id == conversation_id,
+        first.where(
+            decision.c.conversation_id == row.conversation_id,
             # Of a case that is being opened in this very transaction: it has no case yet.
-            (decision.c.case_id == case_id) | (decision.c.case_id.is_(None) & decision.c.opened),
+            (decision.c.case_id == row.id) | (decision.c.case_id.is_(None) & decision.c.opened),
         )
-        .order_by(decision.c.opened.desc(), decision.c.id.desc())
     ).first()
+
+
+def _cause_message(connection: Connection, cause: Any | None) -> dict[str, Any]:  # noqa: ANN401
+    """Return which message caused a case, and where it stands.
+
+    In a chat that has another id by now it is not to be found: there its own id is another, too.
+    """
+    found = None
+    if cause is not None:
+        query = select(conversation, inbox.c.message_id).join(
+            conversation,
+            (conversation.c.id == inbox.c.conversation_id) & (conversation.c.chat == inbox.c.chat),
+        )
+        found = connection.execute(query.where(inbox.c.id == cause.inbox_id)).first()
+    if found is None:
+        return {"cause_message": "", "cause_place": None}
+    return {"cause_message": found.message_id, "cause_place": fields(place_of(found))}
+
+
+def _audit(connection: Connection, case_id: int) -> list[dict[str, Any]]:
+    """Return the last things that were done with a case, oldest first."""
+    rows = connection.execute(
+        select(audit.c.what, audit.c.who, audit.c.at)
+        .where(audit.c.case_id == case_id)
+        .order_by(audit.c.id.desc())
+        .limit(DONE)
+    ).mappings()
+    return [dict(row) for row in rows][::-1]
 
 
 def _held(connection: Connection, conversation_id: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from core.errors import DeskError, NeedsConfirm, StaleCard, StoreBusy
@@ -164,10 +164,16 @@ class DeskTwin:
         """Let the person of a case write a line, or with `role` somebody else."""
         role = more.pop("role", "user")
         tag = hear(text) if role == "user" else None
-        return self._say(self._keys[case["id"]], role, text, tag=tag, **more)
+        line = self._say(self._keys[case["id"]], role, text, tag=tag, **more)
+        called = {one for one in self.alerts if role == "user" and one[0] == case["id"]}
+        if called:
+            self.alerts -= called
+            self._tell(case, alert=sorted(name for _, name in called))
+        return line
 
-    def _tell(self, case: dict[str, Any], *, new: bool = False) -> None:
-        key, data = self._keys[case["id"]], {"case": case["id"], "new": new}
+    def _tell(self, case: dict[str, Any], *, new: bool = False, alert: Sequence[str] = ()) -> None:
+        key = self._keys[case["id"]]
+        data = {"case": case["id"], "new": new, "alert": list(alert)}
         self._board.tell(Event(kind="case", key=key, data=data))
 
     def _say(self, key: ConversationKey, role: str, text: str, **more: Any) -> dict[str, Any]:
@@ -350,7 +356,7 @@ class DeskTwin:
     ) -> dict[str, Any]:
         case = self._cases.get(case_id)
         if case is None:
-            raise DeskError(f"There is no case {case_id}.")
+            raise DeskError(f"There is no case {case_id}.", name="no_case", case=case_id)
         self._check(case, verb, staff, confirm=confirm, version=version)
         if verb == "saved":
             text = self.replies[text]

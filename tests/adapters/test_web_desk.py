@@ -139,6 +139,35 @@ async def test_what_people_say_stays_text(client: httpx2.AsyncClient, desk: Desk
 
 
 @pytest.mark.usefixtures("csrf")
+async def test_a_case_links_to_its_message_and_tells_what_was_done(
+    client: httpx2.AsyncClient, desk: DeskTwin
+) -> None:
+    link = "https://t.me/c/1234567890/77"
+    deeds = [
+        {"what": "draft withdrawn", "who": "", "at": 1.0},
+        {"what": "claimed", "who": NASTY, "at": 2.0},
+        {"what": "redrawn", "who": "", "at": 3.0},
+    ]
+    case = desk.add("Maya", "I am furious", link=link, audit=deeds, trace=[])
+    plain = desk.add("Ben", "I am furious")
+    html = (await client.get(f"/desk/{case['id']}")).text
+    [anchor] = re.findall(rf'<a href="{re.escape(link)}"[^>]*>([^<]+)</a>', html)
+    assert anchor == "The message that caused this case"
+    assert 'rel="noreferrer noopener"' in html
+    [trace] = re.findall(r'<details data-name="trace">.*?</details>', html, re.DOTALL)
+    for shown in ("What was done", "draft of the bot withdrawn", "1970-01-01 00:00:01"):
+        assert shown in trace, shown
+    assert "redrawn" not in trace
+    assert "<script>alert" not in trace
+    chinese = (await client.get(f"/desk/{case['id']}?lang=zh")).text
+    assert "引起此个案的消息" in chinese
+    assert "机器人的草稿已作废" in chinese
+    other = (await client.get(f"/desk/{plain['id']}?lang=en")).text
+    assert "The message that caused this case" not in other
+    assert "What was done" not in other
+
+
+@pytest.mark.usefixtures("csrf")
 async def test_a_case_shows_both_sides_and_why(client: httpx2.AsyncClient, desk: DeskTwin) -> None:
     points = [{"at": 1.0, "value": -0.2}, {"at": 2.0, "value": -0.6}]
     case = desk.add(
@@ -453,3 +482,14 @@ async def test_a_transcript_is_a_page_and_a_file(
     file = await client.get(f"/desk/{case['id']}/transcript.json")
     assert "attachment" in file.headers["content-disposition"]
     assert [line["text"] for line in file.json()["lines"]] == ["I am furious", "Ask storage"]
+
+
+async def test_a_refusal_is_in_the_language_of_the_page(
+    client: httpx2.AsyncClient, csrf: str
+) -> None:
+    gone = {"id": 999, "version": 1}
+    assert "There is no case 999." in (await act(client, gone, csrf, "claim")).text
+    await client.get("/desk?lang=zh")
+    refused = await act(client, gone, csrf, "claim")
+    assert refused.status_code == 409
+    assert "没有编号为 999 的个案。" in refused.text

@@ -72,6 +72,30 @@ async def test_the_stream_tells_of_cases_by_number_only(
         assert await anext(told) == ("queue", {"case": fresh["id"], "new": True})
 
 
+async def test_who_asked_to_be_told_of_the_next_message_is_told_once(
+    client: httpx2.AsyncClient, desk: DeskTwin, csrf: str
+) -> None:
+    case = desk.add("Maya", "I am furious")
+    base = str(client.base_url)
+    async with (
+        asyncio.timeout(5),
+        httpx2.AsyncClient(base_url=base, timeout=10, trust_env=False) as second,
+        listening(client) as told,
+    ):
+        await enter(second, desk, "Ben")
+        await act(client, case, csrf, "alert")
+        assert await anext(told) == ("queue", {"case": case["id"], "new": False})
+        async with listening(second) as theirs:
+            desk.hear(case, "a secret word")
+            desk.hear(case, "and more")
+            line, changed = ({"case": number, "new": False} for number in (0, case["id"]))
+            seen = [await anext(told) for _ in range(4)]
+            assert seen[:2] == [("queue", line), ("queue", changed)]
+            assert seen[2:] == [("alert", {"case": case["id"]}), ("queue", line)]
+            others = [await anext(theirs) for _ in range(3)]
+            assert others == [("queue", line), ("queue", changed), ("queue", line)]
+
+
 @pytest.mark.usefixtures("csrf")
 async def test_two_members_of_staff_see_each_other(
     client: httpx2.AsyncClient, desk: DeskTwin

@@ -111,13 +111,13 @@ async def test_too_many_wrong_tries_must_wait(client: httpx2.AsyncClient, desk: 
         assert (await log_in(client, password="no")).status_code == 401
     told = await log_in(client)
     assert told.status_code == 429
-    assert EN["wait"].format(n=1) in told.text
+    assert labels()["en"]["desk_error"]["too_many_tries"].format(n=1) in told.text
     chinese = await client.post(
         "/login",
         data={"door": client.cookies["heed_door"], "name": "ana", "password": PASSWORD},
         headers={"Accept-Language": "zh-CN"},
     )
-    assert labels()["zh"]["login"]["wait"].format(n=1) in chinese.text
+    assert labels()["zh"]["desk_error"]["too_many_tries"].format(n=1) in chinese.text
     desk.clock.now += 1
     assert (await log_in(client)).status_code == 303
 

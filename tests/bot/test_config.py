@@ -196,6 +196,8 @@ def test_a_switch_is_true_or_false_in_the_file_and_in_the_environment(
         ('timezone = "../etc"', "must be a time zone"),
         ('hours = "always"', "desk.hours in heed.toml cannot be read"),
         ('on_call = "pager:5"', "must be web, telegram:<chat id>"),
+        ('operator = "telegram:-5"', "must be telegram:<user id> or discord:<user id>"),
+        ('operator = "web"', "must be telegram:<user id>"),
         ('lock = "none"', "must be 'soft' or 'hard'"),
         ('role_name = ""', "must not be empty"),
         ("t1_minutes = 0", "must be greater than 0"),
@@ -205,6 +207,11 @@ def test_a_wrong_setting_of_the_desk_is_told(line: str, says: str) -> None:
     told = _told(f"[desk]\n{line}\n")
     assert says in told
     assert told.endswith(".")
+
+
+def test_the_operator_is_one_account_or_nobody() -> None:
+    assert Desk().operator_place is None
+    assert Desk(operator="discord:5").operator_place == StaffPlace("discord", "5")
 
 
 def test_who_is_on_call_is_written_like_staff() -> None:

@@ -90,7 +90,7 @@ async def test_who_waits_beyond_the_budget_is_listed_on_the_hour_without_a_call(
     await ground.clockwork().tick()
     [listed] = board(ground)
     assert listed.kind == "digest"
-    assert all(f"User{number}" in listed.text for number in (1, 2, 3))
+    assert all(f"#{number} · queued" in listed.text for number in (1, 2, 3))
     assert "ranked" not in ground.timers(None)
 
 

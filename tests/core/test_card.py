@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from core.card import Cards, base36
 from core.message import TextLimit
+from core.orders import COMMANDS
 from core.split import measure
 from core.texts import Texts
 
@@ -276,3 +278,34 @@ def test_times_on_discord_are_each_readers_own() -> None:
 @given(st.integers(0, 10**15))
 def test_base36_is_read_back(number: int) -> None:
     assert int(base36(number), 36) == number
+
+
+def test_a_card_links_to_the_message_where_it_has_an_address() -> None:
+    link = "https://t.me/c/1234567890/5/77"
+    for platform in LIMITS:
+        assert f"Message: {link}" in CARDS.draw({**VIEW, "link": link}, platform).text.split("\n")
+        assert "Message: " not in CARDS.draw({**VIEW, "link": ""}, platform).text
+
+
+def test_more_tells_what_was_done_and_when() -> None:
+    deeds = [
+        {"what": "claimed", "who": "Ana\n*Bo*", "at": NOW},
+        {"what": "redrawn", "who": "", "at": NOW + 1},
+        {"what": "draft withdrawn", "who": "", "at": NOW + 60},
+    ]
+    rows = CARDS.more({**VIEW, "audit": deeds}).split("\n")
+    start = rows.index("What was done:")
+    assert rows[start + 1 : start + 3] == [
+        "• 2023-11-14 22:13 UTC · claimed · Ana *Bo*",
+        "• 2023-11-14 22:14 UTC · draft of the bot withdrawn",
+    ]
+    assert not any("redrawn" in row for row in rows)
+    assert "What was done:" not in CARDS.more(VIEW)
+    chinese = Cards(texts=TEXTS, language="zh").more({**VIEW, "audit": deeds})
+    assert "机器人的草稿已作废" in chinese
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_more_lists_the_commands_that_there_are(lang: str) -> None:
+    told = re.findall(r"(?<!\w)/([a-z]+)", TEXTS.say("more_commands", lang))
+    assert sorted({*told}) == sorted([*COMMANDS, "bot"])

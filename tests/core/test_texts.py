@@ -13,7 +13,9 @@ VALUES = {
     "text_days": 30, "score_days": 365, "case": 412, "reason": "they blocked the bot",
     "text": "hello", "hours": 3, "why": "asked for a person", "role": "Support", "code": "QWERTZUI",
     "old": "Ben", "by": "Zoe", "state": "queued", "size": "21 MB", "minutes": 9, "words": "login",
-    "users": 38,
+    "users": 38, "verb": "frob", "known": "right", "most": 3, "example": "telegram:1",
+    "reply": "refund", "command": "/frob", "kind": "poll", "key": "desk.role_name",
+    "variable": "HEED_ROLE", "rule": "slide",
 }  # fmt: skip
 BARE = {
     "dry_row",

@@ -96,6 +96,21 @@ def test_a_new_case_appears_by_itself_and_is_announced_once(staff: Page, serving
     expect(staff.locator("[aria-live=polite]")).to_have_count(1)
 
 
+def test_who_asked_to_be_told_hears_it_wherever_they_look(staff: Page, serving: Serving) -> None:
+    maya, kim = add(serving, "Maya"), add(serving, "Kim")
+    serving.call(lambda desk: desk.alerts.update({(maya["id"], "Ana"), (kim["id"], "Ben")}))
+    visit(staff, serving, f"/desk/{kim['id']}")
+    staff.locator("#sound").click()  # it rings; a fault of the sound would fail this test
+    expect(staff).to_have_title("(2) Heed")
+    serving.call(lambda desk: desk.hear(kim, "somebody else asked for this"))
+    serving.call(lambda desk: desk.hear(maya, "are you there?"))
+    expect(staff.locator("#announce")).to_have_text("You asked to be told: Maya wrote")
+    expect(staff).to_have_title("● (2) Heed")
+    staff.locator("#rows a", has_text="Maya").click()
+    expect(staff.locator(".head h2")).to_contain_text("Maya")
+    expect(staff).to_have_title("(2) Heed")
+
+
 def test_nothing_moves_under_the_pointer(staff: Page, serving: Serving) -> None:
     maya, kim = add(serving, "Maya"), add(serving, "Kim")
     visit(staff, serving)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -296,6 +297,16 @@ async def test_priority_and_assignment(heed: Heed) -> None:
     assert heed.read(MAYA)[-1] == "Bob · Support\nBob here."
     await heed.staff("/assign Nobody")
     assert "Nobody of the name 'Nobody' has worked here yet" in heed.read(DESK, topic)[-1]
+
+
+async def test_a_refusal_is_in_the_language_of_staff(tmp_path: Path) -> None:
+    async with heed_on(tmp_path, staff="telegram", desk={"language": "zh"}) as heed:
+        topic = await heed.opened()
+        await heed.staff("/priority 9")
+        assert heed.read(DESK, topic)[-1] == "优先级是 0 到 3 之间的数字。"
+        await heed.staff("/claim")
+        await heed.staff("Hello, Bob here.", BOB)
+        assert re.search("Ana 在 .+前接手了这个工单。", heed.read(DESK, topic)[-1])
 
 
 async def test_an_alert_calls_whoever_asked_at_the_next_message_once(heed: Heed) -> None:

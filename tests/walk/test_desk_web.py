@@ -249,6 +249,23 @@ async def test_saved_replies_remarks_names_and_blocks(heed: Heed) -> None:
     assert [one["id"] for one in later["earlier"]] == [number]
 
 
+async def test_5_the_page_is_told_of_a_new_case_and_of_the_word_somebody_waited_for(
+    heed: Heed,
+) -> None:
+    user = 74
+    async with asyncio.timeout(10), heed.app.board.listen() as told:
+        number = await asks(heed, user)
+        first = await anext(event.data async for event in told if event.kind == "case")
+        assert (first["case"], first["new"]) == (number, True)
+    await act(heed, number, "alert", "Kim")
+    async with asyncio.timeout(10), heed.app.board.listen() as told:
+        for text in ("hello?", "anybody?"):
+            await heed.says(user, text)
+        turns = (event.data async for event in told if "alert" in event.data)
+        heard = [await anext(turns) for _ in range(2)]
+    assert heard == [{"case": number, "new": False, "alert": names} for names in (["Kim"], [])]
+
+
 async def test_rows_20_and_21_what_waits_for_somebody_is_staffs_to_decide(heed: Heed) -> None:
     user = 69
     number = await asks(heed, user)

@@ -46,7 +46,8 @@ function placeQueue(target, fragment) {
   } else {
     settleQueue(target, fragment);
   }
-  title(fragment.querySelector?.("#rows") ?? find("rows"));
+  inLine = Number((fragment.querySelector?.("#rows") ?? find("rows")).dataset.waiting);
+  title();
   afterQueue();
 }
 
@@ -72,9 +73,10 @@ function afterQueue() {
   if (field) field.value = now;
 }
 
-function title(rows) {
-  const count = Number(rows.dataset.waiting);
-  document.title = count ? `(${count}) Heed` : "Heed";
+let inLine = Number(find("rows").dataset.waiting); // how many wait for a person
+
+function title() {
+  document.title = `${alerted.size ? "● " : ""}${inLine ? `(${inLine}) ` : ""}Heed`;
 }
 
 function tellNewcomers(fragment) {
@@ -87,6 +89,25 @@ function tellNewcomers(fragment) {
   }
   newcomers.clear();
   if (told.length) find("announce").textContent = told.join(". ");
+}
+
+// The person of a case has written, and this member of staff asked to be told: the title is marked
+// until that case has been looked at.
+
+const alerted = new Set();
+
+function alerts(id) {
+  const row = document.querySelector(`#rows [data-key="row-${id}"] .who`);
+  const name = row?.textContent ?? said.caseN.replace("{n}", id);
+  find("announce").textContent = said.alerted.replace("{name}", name);
+  alerted.add(id);
+  looked();
+  ring();
+}
+
+function looked() {
+  if (!document.hidden) alerted.delete(shownCase());
+  title();
 }
 
 const box = find("queue-box");
@@ -119,6 +140,7 @@ function placeCase(target, fragment) {
   }
   afterCase(other, low);
   afterQueue();
+  looked();
 }
 
 function afterCase(other, low) {
@@ -304,6 +326,7 @@ function connect() {
     }
     refreshQueue();
   });
+  mine.addEventListener("alert", (event) => alerts(String(JSON.parse(event.data).case)));
   mine.addEventListener("case", refreshCase);
   mine.addEventListener("presence", (event) => presence(JSON.parse(event.data)));
   mine.onerror = () => {
@@ -429,6 +452,7 @@ function tick() {
 setInterval(tick, 20000);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
+  looked();
   refreshQueue();
   refreshCase();
 });
