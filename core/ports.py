@@ -142,7 +142,9 @@ class Adapter(Protocol):
 
 EventKind = Literal[
     "waiting", "tag", "token", "withdrawn", "line", "done", "case", "mood", "engine", "incident"
-]  # waiting: for a model that is busy with `ahead` others; case: data {"case", "new": bool, "alert": [names]}
+]
+# waiting: for a model that is busy with `ahead` others
+# case: data {"case", "new": bool, "alert": [names of staff who asked to be told]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -472,9 +472,11 @@ def test_a_burst_of_three_passes_then_one_a_second() -> None:
 
 def test_a_group_gets_twenty_a_minute() -> None:
     pacer = Pacer(lambda: 100.0)
-    waits = [pacer.take("-1001") for _ in range(23)]
+    waits = [pacer.take("-1001") for _ in range(60)]
     assert waits[:3] == [0, 0, 0]
-    assert waits[-1] == 60
+    # In no minute are there more than twenty, and a busy group comes close to that.
+    in_a_minute = [sum(at <= other < at + 60 for other in waits) for at in waits]
+    assert max(in_a_minute) in (19, 20)
 
 
 async def test_a_slow_group_keeps_nobody_else_waiting(

@@ -422,8 +422,12 @@ class World(ABC):
     def _pairs(self, facts: Facts) -> Iterator[str]:
         known = {row.message_id for row in facts.pair}
         gone = {row.id for row in facts.history if row.deleted}
+        # A correction that a later one made needless was deleted again, and its pair with it.
+        removed = {row.message_id for row in facts.outbox if row.kind == "delete"}
         for row in facts.outbox:
             if row.kind != "relay" or row.state != "sent" or row.history_id is None:
+                continue
+            if row.message_id in removed:
                 continue
             if row.message_id and row.message_id not in known and row.history_id not in gone:
                 yield f"sent without a pair: {row.text!r}"
