@@ -44,7 +44,6 @@ _MARKS = {"sent": "✅", "edited": "✏️", "failed": "❌"}
 _CHANGES = frozenset({"edit", "redraw", "delete", "mark", "react"})  # of a message that is there
 _NO_MESSAGE = 10008
 _ARCHIVED = 50083
-_NO_TOKEN = frozenset({10015, 50027})  # unknown, or no longer good
 _FIXED = frozenset({_NO_MESSAGE, 50005, 50021})  # gone, another's, Discord's own notice
 _MUTE = 50013  # of a text: we may not speak there any more
 _NO_RIGHT = frozenset({50001, 50003, _MUTE})
@@ -223,7 +222,7 @@ class Sender:
                     return None
                 return Receipt(message_id=await _follow_up(client, right, post))
         except BROKEN as error:
-            if isinstance(error, discord.HTTPException) and error.code in _NO_TOKEN:
+            if _refused(error):  # the token, or the thread it came from, is gone: said openly
                 self._rights.drop(post.whisper)
                 return None
             raise self._meaning(error, post) from error
@@ -293,6 +292,13 @@ def _quick_break(error: BaseException, found: DeliveryError) -> bool:
 
 def _target(client: discord.Client, place: Place) -> discord.PartialMessageable:
     return client.get_partial_messageable(int(place.thread or place.chat))
+
+
+def _refused(error: BaseException) -> bool:
+    """Say whether Discord has answered, and with a no that will stay one."""
+    if not isinstance(error, discord.HTTPException):
+        return False
+    return 400 <= error.status < 500 and error.status != 429
 
 
 def _ids(post: Post) -> tuple[int, int]:
