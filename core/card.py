@@ -19,13 +19,13 @@ from core.message import Button, TextLimit
 from core.quoting import clip, harmless, one_line, plain, without_pings
 from core.split import measure, split
 from core.store.desk import Card
+from core.store.rows import base36
 from core.texts import STAFF, Texts
 
 View = Mapping[str, Any]
 CALM_AFTER = 20 * 60.0  # seconds without a new person, and single pings return
 _LIMITS = {"discord": TextLimit(size=2000)}
 _LIMIT = TextLimit(size=4096, utf16=True)
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SNOOZES = {"za": 3600, "zb": 4 * 3600, "zc": 86400}
 _VERDICTS = {"vr": "right", "vn": "not needed", "vl": "too late"}
 _NAMES = {
@@ -321,16 +321,6 @@ class Cards:
 
     def _say(self, name: str, /, **values: str | int) -> str:
         return self.texts.say(name, self.language, **values)
-
-
-def base36(number: int) -> str:
-    """Return a number in base 36, as button data keeps it. `number` >= 0."""
-    digits = ""
-    while True:
-        number, rest = divmod(number, 36)
-        digits = _DIGITS[rest] + digits
-        if not number:
-            return digits
 
 
 def _title(view: View) -> str:

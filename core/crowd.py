@@ -69,16 +69,6 @@ def common_words(texts_by_person: Sequence[tuple[Hashable, str]], most: int = 5)
     return sorted(longest, key=lambda word: (-shared[word], word))[:most]
 
 
-def is_crowd(
-    times: Sequence[tuple[Hashable, float]], now: float, users: int = 6, seconds: float = 600
-) -> bool:
-    """Say whether so many different people became upset within the last `seconds`.
-
-    `times` are (person, moment) pairs, in any order; one that is still to come does not count.
-    """
-    return len({person for person, at in times if now - seconds <= at <= now}) >= users
-
-
 def median_wait(seconds: Sequence[float]) -> float | None:
     """Return the median of the last 20 waits, oldest first; None with fewer than 5."""
     return median(seconds[-RECENT:]) if len(seconds) >= FEWEST else None

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from core.marked import Marked
 from core.message import Button, Media
-from core.store import pairs, receipts, record, relay
+from core.store import pairs, receipts, record
 from core.store.connection import Connection
 from core.store.outbox import Claim, End, Lane, Outgoing, enqueue, mark
 from core.store.receipts import show_mark
@@ -234,8 +234,3 @@ def in_words(
     ]
     text = "\n".join([*filter(None, [row.text]), *named])
     mark(connection, row_id, now, state="queued", media=None, album="", text=text, error=error)
-
-
-def held(connection: Connection, conversation_id: int) -> int:
-    """Return how many posts wait because the person could not be reached."""
-    return len(relay.held_rows(connection, conversation_id))

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 
 from core.message import Arrival, ConversationKey, Message
+from core.store import people
 from core.store.connection import Connection, Ready
 from core.store.rows import fields, insert_once, message_to_row
-from core.tables import colleague, conversation, cursor, inbox, person, poison
+from core.tables import conversation, cursor, inbox, person, poison
 
 _LARGEST = 2**63 - 1  # what a column can hold
 _TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # set text the other way
@@ -96,12 +97,9 @@ def _take_one(connection: Connection, arrival: Arrival, urgent: str, now: float)
 def _takes_over(connection: Connection, message: Message) -> bool:
     """Say whether a member of staff answers somebody of ours in the chat itself."""
     key = message.key
-    staff = select(colleague.c.id).where(
-        colleague.c.platform == key.platform,
-        colleague.c.bot == key.bot,
-        colleague.c.user == key.user,
-    )
-    if not message.reply_to_author or connection.execute(staff).first() is None:
+    if not message.reply_to_author:
+        return False
+    if not people.is_colleague(connection, key.platform, key.bot, key.user):
         return False
     return _find(connection, replace(key, user=message.reply_to_author)) is not None
 

@@ -80,15 +80,6 @@ def copies(
     return [row.message_id for row in connection.execute(_in(query, place).order_by(pair.c.id))]
 
 
-def original(connection: Connection, history_id: int, place: Place | None = None) -> str:
-    """Return the message in which a human wrote a line; of a person's, what the history holds."""
-    query = select(pair.c.message_id).where(
-        pair.c.history_id == history_id, pair.c.original.is_(True)
-    )
-    found = connection.execute(_in(query, place)).scalar()
-    return str(found or "")
-
-
 def shown_as(connection: Connection, history_id: int, side: Side, place: Place) -> str:
     """Return the message of one side that shows a line best: its original, else its first copy."""
     query = (

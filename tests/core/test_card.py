@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from core.card import Cards, base36
+from core.card import Cards
 from core.message import TextLimit
 from core.orders import COMMANDS
 from core.split import measure
+from core.store.rows import base36
 from core.texts import Texts
 
 TEXTS = Texts.load()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from core.crowd import common_words, is_crowd, median_wait
+from core.crowd import common_words, median_wait
 
 
 def test_a_word_is_shown_only_when_three_people_wrote_it() -> None:
@@ -51,19 +51,6 @@ def test_no_word_of_fewer_than_three_people_ever_shows(said: list[tuple[int, str
     for word in common_words(said, most=100):
         people = {p for p, text in said if word in text.lower().replace("’", "'")}
         assert len(people) >= 3
-
-
-def test_six_people_within_ten_minutes_are_a_crowd() -> None:
-    six = [(str(n), 1000.0 + n) for n in range(6)]
-    assert is_crowd(six, 1010.0)
-    assert is_crowd(six, 1600.0)
-    assert not is_crowd(six, 1601.0)
-    assert not is_crowd(six[:5], 1010.0)
-    assert not is_crowd(six, 1003.0)
-
-
-def test_one_person_is_no_crowd_however_often_they_are_upset() -> None:
-    assert not is_crowd([("ann", float(n)) for n in range(50)], 60.0)
 
 
 def test_the_usual_wait_needs_five_cases_and_looks_at_the_last_twenty() -> None:

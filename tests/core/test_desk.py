@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.card import base36
 from core.errors import DeskError, NeedsConfirm, StaleCard
 from core.handoff import Action
 from core.message import Message, Place, Scores
 from core.store import views
+from core.store.rows import base36
 from core.store.turns import Plan
 from core.tables import audit, case, history, inbox, outbox, staff_thread
 from tests.core.desk_chat import (

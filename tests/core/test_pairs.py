@@ -57,8 +57,8 @@ def test_copies_are_told_from_the_original_and_side_from_side(ground: Ground) ->
     assert ask(ground, pairs.copies, 1, "staff") == ["c1", "c2"]
     assert ask(ground, pairs.copies, 1, "person") == ["p1"]
     assert ask(ground, pairs.copies, 1, "staff", ANN) == []
-    assert ask(ground, pairs.original, 1) == "own"
-    assert ask(ground, pairs.original, 2) == ""
+    assert ask(ground, pairs.origin, 1).message_id == "own"
+    assert ask(ground, pairs.origin, 2) is None
 
 
 def test_a_line_is_shown_best_by_its_original_and_then_by_its_first_copy(ground: Ground) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from bot.logs import set_up
 from bot.settings import Http, Log
-from core.card import base36
+from core.store.rows import base36
 from core.tables import case, conversation, history, outbox
 from tests.walk.house import living, settings_for
 from tests.walk.platforms import ANA, BEN, DESK, FURY, GROUP, MAYA, Heed, heed_on, hurry, until
