@@ -17,6 +17,7 @@ is called is known in core alone.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import threading
 import unicodedata
@@ -35,7 +36,7 @@ from core.message import (
     Receipt,
     TextLimit,
 )
-from core.ports import Clock, Door, Health, Remember
+from core.ports import Clock, Door, Gate, Health, Remember, Sketch
 
 _WHERE = ConversationKey(platform="terminal", bot="heed", chat="terminal", user="you")
 
@@ -56,6 +57,9 @@ class TerminalAdapter:
         self._clock = clock
         self._reader = reader
         self._writer = writer
+        for stream in (reader, writer):  # a wrong byte is one wrong sign, and not the end of it all
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         self._last = 0
         self.ended = asyncio.Event()  # the person has closed the input; everything is taken in
 
@@ -149,8 +153,12 @@ class TerminalAdapter:
         """Nothing unfinished is shown."""
         return False
 
-    async def preview(self, place: Place, draft: int, text: str) -> None:
+    async def preview(self, place: Place, sketch: Sketch, remember: Remember) -> None:
         """Show nothing: what was printed cannot be taken back, and a draft may have to be."""
+
+    async def gates(self, place: Place) -> list[Gate]:  # noqa: ARG002
+        """Nothing stands between the keyboard and the bot."""
+        return []
 
     def link(self, place: Place, message_id: str) -> str:  # noqa: ARG002
         """Nothing at a terminal has an address."""

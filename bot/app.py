@@ -25,9 +25,11 @@ from bot.seats import Seats
 from bot.settings import Settings
 from bot.speaker import Speaker
 from bot.tuning import Tuning
+from bot.welcome import access_of, allowance_of, missing, watched
 from core.clockwork import Clockwork
 from core.commands import Commands
 from core.delivery import Delivery
+from core.doorway import Doorway
 from core.drafts import Drafter
 from core.engine.embedded.table import Table, TableTagger
 from core.engine.mind import Mind
@@ -35,6 +37,7 @@ from core.engine.ports import Limits
 from core.errors import HeedError, StoreError
 from core.handoff import Handoff
 from core.hearing import Ear
+from core.hints import Hints
 from core.lanes import Lanes
 from core.message import Place, TextLimit
 from core.plans import Planner
@@ -101,6 +104,7 @@ class App:
             ring=self._deliver,
             lost=self._desk_lost,
             settled=self._settled,
+            barred=self._barred,
         )
         self.posts: Lanes[Lane] = Lanes("delivery", self.delivery.work)
         self.drafter = Drafter(
@@ -128,8 +132,14 @@ class App:
             stale=lambda: self.tuning.current().desk.stale_hours * 3600.0,
         )
         self.walk = Walk(self._rooms(probe))
+        self.doorway = Doorway(
+            self.walk,
+            watched=lambda place: watched(self.tuning.current(), place),
+            missing=lambda place: missing(self.tuning.current(), place),
+        )
         self.commands = Commands(
             self.walk,
+            self.doorway,
             text_days=settings.privacy.text_days,
             score_days=settings.privacy.score_days,
         )
@@ -173,7 +183,7 @@ class App:
                 wait=self.waits.usual,
                 closed=self.waits.closed,
                 message_chars=settings.limits.message_chars,
-                per_minute=settings.limits.per_user_minute,
+                allowance=allowance_of(settings),
             ),
             texts=self.texts,
             handoff=self.handoff,
@@ -184,6 +194,8 @@ class App:
             ring=self._ring,
             deliver=self._deliver,
             commands=self._command,
+            access=access_of(settings),
+            scope=settings.reply.scope,
             moved=self.seats.moved,
             alarm=self._alarm,
             limits=_limits(settings),
@@ -239,6 +251,10 @@ class App:
             data = {"case": case_id, "new": False}
             self.board.tell(Event(kind="case", key=key, data=data))
 
+    def _barred(self, place: Place, error: str) -> None:
+        """A group takes no post of the bot's: find out why, and tell the operator."""
+        self._aside(self.doorway.barred(place, error))
+
     def _dry(self) -> bool:
         """Say whether moods open nothing yet: a dry run ends by itself after its days."""
         own = self.tuning.current().desk
@@ -263,7 +279,14 @@ class App:
             policy=policy,
             config=config_hash(settings),
         )
-        self.walk.rooms = replace(self.walk.rooms, ear=ear)
+        rooms = self.walk.rooms
+        self.walk.rooms = replace(
+            rooms,
+            ear=ear,
+            planner=replace(rooms.planner, allowance=allowance_of(settings)),
+            access=access_of(settings),
+            scope=settings.reply.scope,
+        )
 
     def _limit(self, place: Place) -> TextLimit:
         adapter = self.adapters.get((place.platform, place.bot))
@@ -282,11 +305,10 @@ class App:
             clock=self.clock,
             texts=self.texts,
             alarm=self._alarm,
+            suggest=Hints(store=self.store),
         )
-        if settings.telegram.token is not None:
-            self.add(made.telegram())
-        if settings.discord.token is not None:
-            self.add(made.discord())
+        for adapter in made.all():
+            self.add(adapter)
 
     def add(self, adapter: Adapter) -> None:
         """Let an adapter take part."""

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from bot.settings import Settings, StaffPlace, known_keys
+from bot.accounts import MORE, SEVERAL
+from bot.settings import Settings, StaffPlace, keys_of_bot, known_keys
 from core.errors import SetupError
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
 DEFAULT_FILE: Final = Path("heed.toml")
 _PREFIX: Final = "HEED_"
 _FILE_VARIABLE: Final = "HEED_CONFIG"
+_FURTHER: Final = frozenset((platform, MORE) for platform in SEVERAL)
 
 
 def prepare_environment() -> None:
@@ -78,7 +80,6 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
 
 
 def _refuse_unknown(path: Path, values: dict[str, Any]) -> None:
-    known = known_keys()
     sections = list(Settings.model_fields)
     for section, inner in values.items():
         if section not in sections:
@@ -86,14 +87,31 @@ def _refuse_unknown(path: Path, values: dict[str, Any]) -> None:
             raise SetupError(f"{path}: {name} is no section of Heed{_hint(section, sections)}.")
         if not isinstance(inner, dict):
             raise SetupError(f"{path}: {section} is a section; write [{section}] and keys below.")
-        for key, value in inner.items():
-            if (full := f"{section}.{key}") not in known:
-                raise SetupError(f"{path}: {full} is no setting of Heed{_hint(full, known)}.")
-            if isinstance(value, bool) and not _is_switch(section, key):  # would pass for 0 or 1
-                raise SetupError(
-                    f"The setting {full} in {path} must not be true or false; "
-                    "heed.example.toml shows how it is written."
-                )
+        own = {key: value for key, value in inner.items() if (section, key) not in _FURTHER}
+        _refuse_unknown_keys(path, section, own)
+        if len(own) < len(inner):
+            _refuse_unknown_bots(path, section, inner[MORE])
+
+
+def _refuse_unknown_bots(path: Path, platform: str, bots: Any) -> None:  # noqa: ANN401 - of a file
+    for name, own in bots.items() if isinstance(bots, dict) else [("NAME", None)]:
+        section = f"{platform}.{MORE}.{name}"
+        if not isinstance(own, dict):
+            raise SetupError(f"{path}: a further bot is a section; write [{section}], keys below.")
+        _refuse_unknown_keys(path, section, own)
+
+
+def _refuse_unknown_keys(path: Path, section: str, own: dict[str, Any]) -> None:
+    platform, _, bot = section.partition(f".{MORE}.")
+    known = keys_of_bot(platform, bot) if bot else known_keys()
+    for key, value in own.items():
+        if (full := f"{section}.{key}") not in known:
+            raise SetupError(f"{path}: {full} is no setting of Heed{_hint(full, known)}.")
+        if isinstance(value, bool) and not _is_switch(platform, key):  # would pass for 0 or 1
+            raise SetupError(
+                f"The setting {full} in {path} must not be true or false; "
+                "heed.example.toml shows how it is written."
+            )
 
 
 def _is_switch(section: str, key: str) -> bool:
@@ -102,14 +120,20 @@ def _is_switch(section: str, key: str) -> bool:
 
 
 def _refuse_unknown_variables() -> None:
-    known = [variable(key) for key in known_keys()]
     for name in os.environ:  # noqa: TID251
         upper = name.upper()
         if not upper.startswith(_PREFIX) or upper == _FILE_VARIABLE:
             continue
+        known = [variable(key) for key in (*known_keys(), *_keys_of_its_bot(upper))]
         if upper not in known:
             nearest = _hint(upper, [*known, _FILE_VARIABLE])
             raise SetupError(f"The environment variable {name} is no setting of Heed{nearest}.")
+
+
+def _keys_of_its_bot(name: str) -> list[str]:
+    """Return the settings of the further bot that a variable speaks of; most speak of none."""
+    platform, more, bot, *_ = [*name.removeprefix(_PREFIX).lower().split("__"), "", "", ""]
+    return keys_of_bot(platform, bot) if (platform, more) in _FURTHER and bot else []
 
 
 def in_environment(key: str) -> bool:
@@ -163,7 +187,10 @@ def why_wrong(err: ValidationError) -> tuple[tuple[str, ...], str]:
 def _sentence(path: Path, err: ValidationError) -> str:
     """Say what is wrong with the first wrong setting, and where it was set."""
     place, what = why_wrong(err)
-    section, *rest = place
+    depth = 3 if tuple(place[:2]) in _FURTHER else 1  # telegram.more.NAME, else the section alone
+    section, rest = ".".join(place[:depth]), place[depth:]
+    if depth > 1 and rest[:1] == ("[key]",):
+        return f"The section [{section}] {what}."
     if not rest:
         return f"The settings of [{section}] do not fit together: {what}."
     key = f"{section}.{rest[0]}"

@@ -19,7 +19,6 @@ from core.store.places import YOURS
 from core.texts import STAFF, Texts
 
 MINUTE, HOUR = 60.0, 3600.0
-DISCORD_BOT = "main"
 _ON_OFF = {"on": True, "off": False}
 
 
@@ -84,11 +83,11 @@ def desk_places(settings: Settings) -> list[Place]:
 
 
 def _bot_of(settings: Settings, place: StaffPlace) -> str | None:
-    token = settings.telegram.token
-    if place.platform == "telegram" and token is not None:
-        return str(token.get_secret_value()).partition(":")[0]
-    if place.platform == "discord" and settings.discord.token is not None:
-        return DISCORD_BOT
+    """Return the bot that a place of staff belongs to: the first one there that has a token."""
+    if place.platform == "telegram":
+        return next((bot.number for bot in settings.telegram.bots().values()), None)
+    if place.platform == "discord":
+        return next(iter(settings.discord.bots()), None)
     return None
 
 

@@ -1,7 +1,8 @@
 """`heed doctor`: look at everything that can be wrong, and say for each how to mend it.
 
 A check returns a short text when all is well and raises HeedError otherwise; the message of the
-error is the sentence that tells the operator what to do. No check changes anything.
+error is the sentence that tells the operator what to do. One that looks at several things returns
+its findings. No check changes anything.
 """
 
 from __future__ import annotations
@@ -10,20 +11,19 @@ import asyncio
 import os
 import socket
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import httpx2
-
-from bot import rights
+from bot import survey
+from bot.accounts import FIRST, DiscordBot, TelegramBot, section_of
 from bot.config import load, settings_file
 from bot.settings import Settings
-from core.errors import DeliveryError, HeedError, SetupError, StoreError
-from core.message import Arrival
+from bot.survey import Line, State
+from core.errors import HeedError, SetupError
 
-Check = Callable[[Settings], str]
+Check = Callable[[Settings], "str | list[Finding]"]
 
 _MARKS: Final = {"ok": "ok      ", "warn": "ADVICE  ", "fail": "PROBLEM "}
 _SPEAKS: Final = {
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
     """What one check found."""
 
     name: str
-    state: Literal["ok", "warn", "fail"]
+    state: State
     text: str
 
 
@@ -76,6 +76,9 @@ def look(settings: Settings, *, running: bool = False) -> list[Finding]:
             text = check(settings)
         except HeedError as err:
             findings.append(Finding(name, "fail", str(err)))
+            continue
+        if isinstance(text, list):
+            findings += text
         else:
             findings.append(Finding(name, "warn" if isinstance(text, Advice) else "ok", text))
     return findings
@@ -195,7 +198,7 @@ def _is_loopback(address: str) -> bool:
 
 def staff(settings: Settings) -> str:
     """Check that Heed can reach every place where staff answer."""
-    tokens = {"telegram": settings.telegram.token, "discord": settings.discord.token, "web": True}
+    tokens = {"telegram": settings.telegram.bots(), "discord": settings.discord.bots(), "web": True}
     own = settings.desk
     told = () if own.operator_place is None else (own.operator_place,)
     for key, places in (
@@ -242,94 +245,52 @@ def _may_log_in(settings: Settings) -> bool:
         store.close()
 
 
-def telegram(settings: Settings) -> str:
-    """Check the token, and the rights that the settings ask for."""
-    if settings.telegram.token is None:
-        return "off: telegram.token is not set"
-    return asyncio.run(_telegram(settings, settings.telegram.token.get_secret_value()))
+def telegram(settings: Settings) -> list[Finding]:
+    """Look at every bot on Telegram: token, switches, webhook, rights in each chat."""
+    found, say = [], _words(settings)
+    for name, own in [(FIRST, settings.telegram), *settings.telegram.more.items()]:
+        section, desks = section_of("telegram", name), _desks(settings, "telegram", own)
+        path = "/telegram/webhook" if name == FIRST else f"/telegram/webhook/{name}"
+        found += _survey(section, own, partial(survey.telegram, own, desks, path, say))
+    return found
 
 
-async def _telegram(settings: Settings, token: str) -> str:
-    from adapters.telegram import TelegramAdapter
+def discord(settings: Settings) -> list[Finding]:
+    """Look at every bot on Discord: token, intents, rights in each channel."""
+    found, say = [], _words(settings)
+    for name, own in [(FIRST, settings.discord), *settings.discord.more.items()]:
+        section, desks = section_of("discord", name), _desks(settings, "discord", own)
+        reads = bool(desks) and settings.desk.auto_reply == "on"
+        found += _survey(section, own, partial(survey.discord, own, desks, say, reads=reads))
+    return found
 
-    ours = settings.telegram
-    adapter = TelegramAdapter(_Shut(), token=token, clock=time.time, api_base=ours.api_base)
+
+def _words(settings: Settings) -> Callable[..., str]:
+    from core.texts import Texts
+
+    return Texts.load(settings.texts.dir, staff=settings.desk.language).say
+
+
+def _survey(
+    section: str, own: TelegramBot | DiscordBot, ask: Callable[[], Coroutine[Any, Any, list[Line]]]
+) -> list[Finding]:
+    if own.token is None:
+        return [Finding(section, "ok", f"off: {section}.token is not set")]
     try:
-        await adapter.check()
-    except DeliveryError as err:
-        raise SetupError(
-            f"Telegram cannot be reached at {ours.api_base}: look at the network and at "
-            "telegram.api_base."
-        ) from err
-    finally:
-        await adapter.close()
-    async with httpx2.AsyncClient(base_url=f"{ours.api_base}{token}/", timeout=15) as client:
-        me = await rights.ask_telegram(client, "getMe")
-        if ours.watch and not me.get("can_read_all_group_messages"):
-            raise SetupError(
-                "Telegram's privacy mode hides the messages of telegram.watch: switch it off with "
-                "/setprivacy at @BotFather, then add the bot to those groups again."
-            )
-        advice = []
-        for chat in _desks(settings, "telegram"):
-            advice += await rights.telegram_desk(client, chat, me["id"])
-    return _with_advice(f"@{me.get('username', '')}", advice)
+        lines = asyncio.run(ask())
+    except SetupError as error:
+        lines = [("fail", str(error))]
+    return [Finding(section, *line) for line in lines]
 
 
-def _desks(settings: Settings, platform: str) -> list[str]:
+def _desks(settings: Settings, platform: str, bot: TelegramBot | DiscordBot) -> list[str]:
+    """Return the chats of staff that belong to a bot: all, if it is the first with a token."""
+    bots: Mapping[str, TelegramBot | DiscordBot] = getattr(settings, platform).bots()
+    if bot is not next(iter(bots.values()), None):
+        return []
     own = settings.desk
     chats = [one.chat for one in (*own.places, *own.on_call_places) if one.platform == platform]
     return list(dict.fromkeys(chats))
-
-
-def _with_advice(text: str, advice: Sequence[str]) -> str:
-    return Advice("; ".join((text, *advice))) if advice else text
-
-
-def discord(settings: Settings) -> str:
-    """Check the token and the intent that the mode needs."""
-    if settings.discord.token is None:
-        return "off: discord.token is not set"
-    return asyncio.run(_discord(settings, settings.discord.token.get_secret_value()))
-
-
-async def _discord(settings: Settings, token: str) -> str:
-    from adapters.discord import DiscordAdapter
-
-    ours = settings.discord
-    adapter = DiscordAdapter(
-        _Shut(), token=token, clock=time.time, api_base=ours.api_base, mode=ours.mode
-    )
-    try:
-        await adapter.check()
-    except DeliveryError as err:
-        raise SetupError(f"{err}".rstrip(".") + ".") from err
-    advice: list[str] = []
-    channels = _desks(settings, "discord")
-    async with rights.discord_client(ours.api_base, token) as client:
-        for channel in channels:
-            advice += await rights.discord_desk(client, channel)
-        if channels and settings.desk.auto_reply == "on":
-            await rights.check_intent(client)
-    return _with_advice(f"the token is good, mode {ours.mode}", advice)
-
-
-class _Shut:
-    """A door that nothing comes through: an adapter under examination does not serve."""
-
-    async def take_in(
-        self, arrivals: Sequence[Arrival], *, cursor: tuple[str, str] | None = None
-    ) -> list[int | None]:
-        del cursor
-        raise StoreError(f"{len(arrivals)} arrivals came to a door that is shut")
-
-    async def read_cursor(self, name: str) -> str | None:
-        del name
-        return None
-
-    async def cursors(self, prefix: str) -> dict[str, str]:
-        del prefix
-        return {}
 
 
 CHECKS: Final[dict[str, Check]] = {

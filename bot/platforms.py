@@ -1,36 +1,16 @@
-"""The accounts on Telegram and Discord, made from the settings; and the commands they offer."""
+"""The accounts on Telegram and Discord, made from the settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from bot.desk import DISCORD_BOT, desk_places
+from bot import menus
+from bot.accounts import DiscordBot, TelegramBot, section_of, text_of
+from bot.desk import desk_places
 from bot.settings import Settings
 from core.ports import Adapter, Clock, Door, Question
 from core.texts import STAFF, Texts
-
-COMMANDS: Mapping[str, Sequence[tuple[str, str]]] = {
-    "en": [
-        ("start", "Who I am"),
-        ("help", "What I can do"),
-        ("human", "Talk to a person of the team"),
-        ("link", "Show the team that two accounts are yours"),
-        ("reset", "Start afresh"),
-        ("privacy", "What is kept about you, and why"),
-        ("forget", "Erase everything kept about you"),
-    ],
-    "zh": [
-        ("start", "我是谁"),
-        ("help", "我能做什么"),
-        ("human", "转人工"),
-        ("link", "告诉团队两个账号是同一个人"),
-        ("reset", "重新开始"),
-        ("privacy", "保存了什么,为什么"),
-        ("forget", "删除关于你的一切"),
-    ],
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,50 +22,67 @@ class Platforms:
     clock: Clock
     texts: Texts
     alarm: Callable[[str], None]
+    suggest: Callable[[str, str], Awaitable[list[str]]]  # what staff may mean while they type
 
-    def _desks_on(self, platform: str) -> list[str]:
-        """Return the chats of staff on one platform, the preferred one first."""
+    def all(self) -> Iterator[Adapter]:
+        """Make every bot that has a token. Raises SetupError."""
+        for name, telegram in self.settings.telegram.bots().items():
+            yield self._telegram(telegram, section_of("telegram", name))
+        for name, discord in self.settings.discord.bots().items():
+            yield self._discord(discord, name)
+
+    def _desks_of(self, platform: str, bot: str) -> list[str]:
+        """Return the chats of staff that belong to one bot, the preferred one first."""
         places = desk_places(self.settings)
-        return [place.chat for place in places if place.platform == platform]
+        return [place.chat for place in places if (place.platform, place.bot) == (platform, bot)]
 
-    def telegram(self) -> Adapter:
-        """Return the Telegram account. Raises SetupError."""
+    def _told(self, section: str) -> Callable[[str], None]:
+        """Return where a bot's alarms go, which name it where it is not the only one."""
+        first = section in ("telegram", "discord")
+        return self.alarm if first else lambda sentence: self.alarm(f"[{section}] {sentence}")
+
+    def _telegram(self, own: TelegramBot, section: str) -> Adapter:
         from adapters.telegram import TelegramAdapter
 
-        own = self.settings.telegram
         return TelegramAdapter(
             self.door,
-            token=secret_of(own.token),
+            token=text_of(own.token),
             clock=self.clock,
             api_base=own.api_base,
             file_base=own.file_base,
-            desk_chats=frozenset(self._desks_on("telegram")),
+            desk_chats=frozenset(self._desks_of("telegram", own.number)),
             watch=frozenset(own.watch),
             mode=own.mode,
             webhook_url=own.webhook_url,
-            webhook_secret=secret_of(own.webhook_secret),
-            commands=COMMANDS,
-            on_alarm=self.alarm,
+            webhook_secret=text_of(own.webhook_secret),
+            commands=menus.PEOPLE,
+            group_commands=menus.GROUPS,
+            admin_commands=menus.ADMINS,
+            staff_commands=menus.STAFF,
+            on_alarm=self._told(section),
         )
 
-    def discord(self) -> Adapter:
-        """Return the Discord account. Raises SetupError."""
+    def _discord(self, own: DiscordBot, name: str) -> Adapter:
         from adapters.discord import DiscordAdapter
 
-        own = self.settings.discord
         return DiscordAdapter(
             self.door,
-            token=secret_of(own.token),
+            token=text_of(own.token),
             clock=self.clock,
-            bot=DISCORD_BOT,
+            bot=name,
             api_base=own.api_base,
             gateway_url=own.gateway_url,
             mode=own.mode,
             watch=frozenset(own.watch),
-            desk_channel=next(iter(self._desks_on("discord")), ""),
-            commands=COMMANDS,
+            desk_channel=next(iter(self._desks_of("discord", name)), ""),
+            commands=menus.PEOPLE,
+            admin_commands=menus.ADMINS,
+            staff_commands=menus.STAFF,
             questions=self._questions(),
-            on_alarm=self.alarm,
+            suggest=self.suggest,
+            lost=self.texts.say("press_lost", STAFF),
+            shards=own.shards,
+            on_alarm=self._told(section_of("discord", name)),
         )
 
     def _questions(self) -> dict[str, Question]:
@@ -101,8 +98,3 @@ class Platforms:
             "de": asks("button_edit", quoted=True),
             "ia": asks("button_answer_all"),
         }
-
-
-def secret_of(value: Any) -> str:  # noqa: ANN401 - SecretStr or None
-    """Return a secret's text; empty when it is not set."""
-    return "" if value is None else str(value.get_secret_value())

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 from bot import database, models
+from bot.accounts import FIRST, text_of
 from bot.app import App
-from bot.platforms import secret_of
+from bot.lease import lease
 from bot.settings import Settings
 from core.errors import DeliveryError, PromptError, SetupError
 from core.ports import Probe, no_probe
@@ -28,7 +29,7 @@ async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
 
     models.choose(settings)  # a model that is not there ends the start before anything begins
     database.prepare(settings.database.url)
-    with database.hold(settings.database.url):
+    with database.hold(settings.database.url), lease(settings):
         await asyncio.to_thread(database.upgrade, settings.database.url)
         _say(f"Database ready: {database.file_of(settings.database.url)}")
         app = App(settings, probe=probe)
@@ -38,11 +39,11 @@ async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
             clock=app.clock,
             host=settings.http.host,
             port=settings.http.port,
-            token=secret_of(settings.http.token),
+            token=text_of(settings.http.token),
             per_minute=settings.limits.per_user_minute,
             ready=app.speaker.why_not_ready,
             metrics=app.room.metrics,
-            webhook=_webhook(app),
+            webhooks=_webhooks(app),
         )
         try:
             await web.check()
@@ -70,17 +71,23 @@ async def _check(app: App) -> None:
         name = adapter.platform.capitalize()
         try:
             await adapter.check()
+        except SetupError as error:
+            alone = sum(one.platform == adapter.platform for one in app.adapters.values()) == 1
+            raise error if alone else SetupError(f"{name}, bot {adapter.bot}: {error}") from error
         except DeliveryError as error:
             _say(f"{name}: {str(error).rstrip('.')}. Heed goes on trying.")
         else:
             _say(f"{name}: {adapter.health().name or 'token accepted'}")
 
 
-def _webhook(app: App) -> Any:  # noqa: ANN401
-    for adapter in app.adapters.values():
-        if adapter.platform == "telegram" and app.settings.telegram.mode == "webhook":
-            return adapter.webhook  # type: ignore[attr-defined]
-    return None
+def _webhooks(app: App) -> dict[str, Any]:
+    """Return what takes the updates that Telegram pushes, by the path's last part; "": none."""
+    found: dict[str, Any] = {}
+    for name, bot in app.settings.telegram.bots().items():
+        if bot.mode == "webhook":
+            adapter: Any = app.adapters["telegram", bot.number]
+            found["" if name == FIRST else name] = adapter.webhook
+    return found
 
 
 async def _until_signal(app: App, web: Any) -> None:  # noqa: ANN401 - WebAdapter

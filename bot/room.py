@@ -14,7 +14,7 @@ from bot.tuning import Tuning
 from core.errors import StoreError
 from core.handoff import Action, Handoff
 from core.message import Arrival, ConversationKey
-from core.ports import Adapter, Board, Event, StaffMember, StaffVerb
+from core.ports import Adapter, Board, Event, Health, StaffMember, StaffVerb
 from core.store import Store, alarms, cases, figures, intake, sample, saved, views
 from core.turn import Walk
 
@@ -209,16 +209,16 @@ class Room:
         """See core.ports.Desk."""
         found = []
         for platform in ("telegram", "discord"):
-            adapters = [a for (p, _), a in self.adapters.items() if p == platform]
-            health = adapters[0].health() if adapters else None
-            found.append(
+            bots = [one.health() for (p, _), one in self.adapters.items() if p == platform]
+            found += [
                 {
                     "platform": platform,
-                    "state": "off" if health is None else health.state,
-                    "name": "" if health is None else health.name,
-                    "problem": "" if health is None else health.problem,
+                    "state": one.state,
+                    "name": one.name,
+                    "problem": one.problem,
                 }
-            )
+                for one in bots or [Health(state="off")]
+            ]
         return found
 
     def metrics(self) -> bytes:

@@ -30,7 +30,14 @@ def _ends_in_bot(value: str) -> str:
     return value if value.endswith("/bot") else f"{value}/bot"  # Telegram's token follows at once
 
 
+def _accounts(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"(telegram|discord):-?[0-9]+", one) for one in value):
+        raise ValueError("must be a list of telegram:<id> and discord:<id>")
+    return value
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+Accounts = Annotated[Words, AfterValidator(_accounts)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 BotAddress = Annotated[WebAddress, AfterValidator(_ends_in_bot)]

@@ -9,13 +9,14 @@ import re
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from bot.section import BotAddress, OptionalPath, Secret, Section, WebAddress, Words
+from bot.accounts import MORE, SEVERAL, Discord, Telegram
+from bot.section import Accounts, OptionalPath, Secret, Section, Words
 from core.errors import SetupError
 
 
@@ -24,40 +25,6 @@ class StaffPlace(NamedTuple):
 
     platform: Literal["web", "telegram", "discord"]
     chat: str = ""  # empty for the web page
-
-
-class Telegram(Section):
-    """The Telegram bot; off while there is no token."""
-
-    token: Secret = None
-    api_base: BotAddress = "https://api.telegram.org/bot"
-    file_base: BotAddress = "https://api.telegram.org/file/bot"
-    mode: Literal["polling", "webhook"] = "polling"
-    webhook_url: str = ""  # public address that Telegram calls; ours listens on http.host:port
-    webhook_secret: Secret = None
-    watch: Words = ()  # chat ids of groups where every message is heard, not only mentions
-
-    @model_validator(mode="after")
-    def _webhook_is_whole(self) -> Telegram:
-        if self.mode == "webhook":
-            if not self.webhook_url.startswith("https://"):
-                raise ValueError("mode webhook needs webhook_url, and it must start with https://")
-            secret = self.webhook_secret.get_secret_value() if self.webhook_secret else ""
-            if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret):
-                raise ValueError(
-                    "mode webhook needs webhook_secret: 1 to 256 letters, digits, - or _"
-                )
-        return self
-
-
-class Discord(Section):
-    """The Discord bot; off while there is no token."""
-
-    token: Secret = None
-    api_base: WebAddress = "https://discord.com/api/v10"
-    gateway_url: str = ""  # empty: the address that Discord itself names
-    mode: Literal["mention", "watch"] = "mention"
-    watch: Words = ()  # channel ids heard in full; needs mode watch and the content intent
 
 
 class Database(Section):
@@ -240,6 +207,7 @@ class Reply(Section):
     """What a model may say."""
 
     mode: Literal["free", "facts", "strict"] = "free"
+    scope: Literal["person", "thread", "chat"] = "person"  # whose words in a group it goes by
 
 
 class Mood(Section):
@@ -297,10 +265,21 @@ class Privacy(Section):
     score_days: int = Field(default=365, ge=1)
 
 
+class Access(Section):
+    """Whom the bot serves; an empty list shuts nobody out. Staff are always let in."""
+
+    users: Accounts = ()  # telegram:<user id>, discord:<user id>
+    chats: Accounts = ()  # groups and channels
+    servers: Accounts = ()  # discord:<server id>
+
+
 class Limits(Section):
-    """What one person may send."""
+    """How much is answered, and how long a message may be. 0 for a day: no limit."""
 
     per_user_minute: int = Field(default=60, ge=1)
+    per_chat_minute: int = Field(default=60, ge=1)  # in one group, to all of its people together
+    per_user_day: int = Field(default=500, ge=0)
+    per_day: int = Field(default=0, ge=0)  # to everybody together
     message_chars: int = Field(default=8000, ge=1)
 
 
@@ -340,6 +319,7 @@ class Settings(BaseSettings):
     mood: Mood = Mood()
     escalation: Escalation = Escalation()
     privacy: Privacy = Privacy()
+    access: Access = Access()
     limits: Limits = Limits()
     log: Log = Log()
 
@@ -365,6 +345,9 @@ def _secrets_in(section: BaseModel) -> Iterator[str]:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             yield from _secrets_in(value)
+        elif isinstance(value, dict):
+            for inner in value.values():
+                yield from _secrets_in(inner)
         elif isinstance(value, SecretStr):
             yield value.get_secret_value()
         elif isinstance(value, str) and (found := re.search(r"://[^/@:\s]*:([^@\s]+)@", value)):
@@ -373,9 +356,35 @@ def _secrets_in(section: BaseModel) -> Iterator[str]:
 
 
 def known_keys() -> list[str]:
-    """Return every setting as `section.key`."""
+    """Return every setting as `section.key`, those of further bots left out."""
     return [
         f"{section}.{key}"
         for section, field in Settings.model_fields.items()
         for key in field.default.__class__.model_fields
+        if key != MORE
     ]
+
+
+def keys_of_bot(platform: str, name: str) -> list[str]:
+    """Return the settings of a further bot: `telegram.more.NAME.token` and so on."""
+    first = (key.partition(".") for key in known_keys())
+    return [f"{platform}.{MORE}.{name}.{key}" for section, _, key in first if section == platform]
+
+
+def keys_of(settings: Settings) -> list[str]:
+    """Return every setting that there is now, those of further bots after their first one's."""
+    keys = known_keys()
+    for platform in SEVERAL:
+        own: Telegram | Discord = getattr(settings, platform)
+        after = 1 + max(n for n, key in enumerate(keys) if key.startswith(f"{platform}."))
+        keys[after:after] = [key for name in own.more for key in keys_of_bot(platform, name)]
+    return keys
+
+
+def section_with(settings: Settings, full: str) -> tuple[Section, str]:
+    """Return the section that holds a setting, and what the setting is called there."""
+    *path, key = full.split(".")
+    found: Any = settings
+    for step in path:
+        found = found[step] if isinstance(found, dict) else getattr(found, step)
+    return found, key

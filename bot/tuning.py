@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any, Final, get_args
 
 import structlog
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 
 from bot.config import in_environment, variable, why_wrong
 from bot.replay import policies
 from bot.section import Section
-from bot.settings import Settings, known_keys
+from bot.settings import Settings, keys_of, known_keys, section_with
 from core.errors import DeskError, SetupError
 from core.escalation import Past, judge
 from core.ports import Clock
@@ -48,7 +48,9 @@ _DESK: Final = (
 LIVE: Final = frozenset(
     key
     for key in known_keys()
-    if key.startswith(("mood.", "escalation."))
+    if key.startswith(("mood.", "escalation.", "access."))
+    or (key.startswith("limits.") and key != "limits.message_chars")
+    or key == "reply.scope"
     or (key.startswith("desk.") and key.removeprefix("desk.") in _DESK)
 )
 
@@ -130,10 +132,10 @@ class Tuning:
     def view(self) -> list[dict[str, Any]]:
         """Return every setting as core.ports.Desk.settings says; `help` is its variable."""
         found = []
-        for full in known_keys():
-            section, _, key = full.partition(".")
+        for full in keys_of(self._now):
+            section, _, key = full.rpartition(".")
             value = _value(self._now, full)
-            secret = _is_secret(full, value)
+            secret = _is_secret(self._now, full, value)
             source = self._source(full)
             found.append(
                 {
@@ -143,26 +145,25 @@ class Tuning:
                     "source": source,
                     "secret": secret,
                     "live": full in LIVE and source != "environment",
-                    "kind": _kind(full),
+                    "kind": _kind(self._now, full),
                     "help": variable(full),
                 }
             )
         return found
 
     def _source(self, full: str) -> str:
-        section, _, key = full.partition(".")
         if in_environment(full):
             return "environment"
         if full in self._rows:
             return "page"
-        own: BaseModel = getattr(self._given, section)
+        own, key = section_with(self._given, full)
         return "file" if key in own.model_fields_set else "default"
 
     def _differing(self, changes: Mapping[str, str]) -> dict[str, str]:
         """Return the changes that change something. Raises DeskError for what cannot change."""
         differing = {}
         for full, value in changes.items():
-            if full not in known_keys():
+            if full not in keys_of(self._now):
                 raise DeskError(f"{full} is no setting of Heed.", name="setting_unknown", key=full)
             if value.strip() == _text(_value(self._now, full)):
                 continue
@@ -208,8 +209,8 @@ def _sentence(section: str, error: ValidationError) -> str:
 
 
 def _value(settings: Settings, full: str) -> Any:  # noqa: ANN401 - of any setting
-    section, _, key = full.partition(".")
-    return getattr(getattr(settings, section), key)
+    section, key = section_with(settings, full)
+    return getattr(section, key)
 
 
 def _text(value: object) -> str:
@@ -223,18 +224,17 @@ def _text(value: object) -> str:
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def _is_secret(full: str, value: object) -> bool:
+def _is_secret(settings: Settings, full: str, value: object) -> bool:
     if isinstance(value, str):  # an address with a password in it
         return re.search(r"://[^/\s]*:[^/\s]+@", value) is not None
-    section, _, key = full.partition(".")
-    field = type(Settings.model_fields[section].default).model_fields[key]
-    return SecretStr in get_args(field.annotation)
+    section, key = section_with(settings, full)
+    return SecretStr in get_args(type(section).model_fields[key].annotation)
 
 
-def _kind(full: str) -> str:
+def _kind(settings: Settings, full: str) -> str:
     """Say how a setting is written: switch, number, list or text."""
-    section, _, key = full.partition(".")
-    default = getattr(Settings.model_fields[section].default, key)
+    section, key = section_with(settings, full)
+    default = type(section).model_fields[key].default
     if isinstance(default, bool):
         return "switch"
     if isinstance(default, tuple):

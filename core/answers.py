@@ -9,7 +9,7 @@ from typing import Any
 from core import errands, orders
 from core.card import Cards
 from core.errors import DeskError, NeedsConfirm
-from core.marked import below
+from core.marked import below, plainly
 from core.message import Place, TextLimit
 from core.orders import Action
 from core.ports import Clock
@@ -167,7 +167,8 @@ class Answers:
         claimed = None
         if view["state"] in ("queued", "watch"):
             claimed = self._claim_by_answer(connection, action, view, facts, now)
-        words = self._words(connection, action, view, line.text, stored=line.files)
+        as_written = replace(action, message=pairs.written(connection, line))
+        words = self._words(connection, as_written, view, line.text, stored=line.files)
         lanes = relay.send_held(connection, action.number, words, now)
         done = claimed or desk.redraw(connection, action.case_id, facts, now)
         return replace(done, lanes=(*moved, *done.lanes, *lanes))
@@ -227,10 +228,10 @@ class Answers:
     def _parts(action: Action, signed: str, text: str, limit: TextLimit) -> tuple[str, ...]:
         """Return an answer as the person's platform shows it; formatted where it was written so."""
         marked = orders.formatted(action, text)
-        if marked and (one := below(signed, marked, limit)) is not None:
-            return (one,)
+        if marked:
+            return below(signed, marked, limit)
         whole = "\n".join(filter(None, (signed, text)))
-        return tuple(split(whole, limit)) if whole.strip() else ("",)
+        return plainly(whole, limit) or ("",)
 
     def _signature(self, connection: Connection, action: Action, view: Mapping[str, Any]) -> str:
         """Return the name that stands over an answer; empty within a run of one writer.

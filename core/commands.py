@@ -1,4 +1,4 @@
-"""What a person does besides saying something: commands, buttons, edits, deletions, leaving.
+"""What a person does besides saying something: commands and buttons; all else is handed on.
 
 Each is one inbox row, carried out and closed in one transaction like any message.
 """
@@ -10,19 +10,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+from core.access import asks_where
+from core.afterwards import Afterwards
+from core.doorway import Doorway
 from core.errors import DeskError
-from core.escalation import past_from_row, past_to_row, unsaid
-from core.message import Button, Message, Scores
-from core.mood import Mood, step
-from core.store import Connection, desk, lines, pairs, people, privacy, record, relay, turns, views
-from core.store.outbox import Lane
+from core.escalation import past_from_row
+from core.message import Button, Message
+from core.store import Connection, people, privacy, record, turns
 from core.store.record import Changed
 from core.store.turns import Heard, Plan, Start
+from core.summons import Summons
 from core.texts import STAFF
 from core.turn import Walk
 
 FIXED: Mapping[str, str] = {"start": "start", "help": "help"}  # command -> text
-WAS = 300  # characters of an edited text's old words that staff are shown
 PRESSES: Mapping[str, str] = {
     "u:human": "human",
     "u:forget": "forget yes",
@@ -36,8 +37,11 @@ _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
 class Commands:
     """Carries out whatever is no ordinary message."""
 
-    def __init__(self, walk: Walk, *, text_days: int, score_days: int) -> None:
+    def __init__(self, walk: Walk, doorway: Doorway, *, text_days: int, score_days: int) -> None:
         self._walk = walk
+        self._doorway = doorway
+        self._afterwards = Afterwards(walk)
+        self._summons = Summons(walk)
         self._days = {"text_days": text_days, "score_days": score_days}
 
     async def __call__(self, start: Start) -> None:
@@ -48,21 +52,17 @@ class Commands:
                 await self._command(start, message.command, message.argument)
             case "pressed":
                 await self._pressed(start, message)
-            case "edited":
-                await self._edited(start, message)
-            case "deleted":
-                await self._deleted(start, message)
-            case "reacted":
-                await self._reacted(start, message)
-            case "moved":
-                await self._moved(start, message)
+            case "joined":
+                await self._doorway.joined(start)
             case _:
-                await self._reachable(start, yes=message.kind == "returned")
+                await self._afterwards(start, message)
 
     async def _command(self, start: Start, name: str, argument: str) -> None:
         say = self._walk.rooms.texts.say
         lang = self._walk.rooms.ear.language(start, None)
-        if name == "human":
+        if asks_where(start.rows[0].message):
+            await self._doorway.here(start)
+        elif name == "human":
             await self._human(start)
         elif name == "reset":
             await self._walk.rooms.mind.drop(start.key)
@@ -73,6 +73,10 @@ class Commands:
             await self._forget(start, argument.strip().lower(), lang)
         elif name == "link":
             await self._link(start, argument.strip(), lang)
+        elif name == "why":
+            await self._doorway.why(start)
+        elif name == "escalate" and start.rows[0].message.reply_to:
+            await self._summons(start)
         elif name in FIXED or start.private or "@" in start.rows[0].message.text.split()[0]:
             await self._say(start, say(FIXED.get(name, "unknown_command"), lang))
         else:
@@ -89,7 +93,9 @@ class Commands:
         """Somebody asks for a person: nothing is asked back, no mood is needed."""
         verdict = await self._walk.hear(start, command=True)
         plan = self._walk.rooms.planner.silent(start, verdict)
-        if plan is not None:
+        if plan is None:  # whoever works at the desk needs nobody called
+            await self._close(start)
+        else:
             await self._walk.finish(start, plan)
 
     async def _forget(self, start: Start, argument: str, lang: str) -> None:
@@ -131,7 +137,7 @@ class Commands:
             )
         )
         rooms.deliver(erased.lanes)
-        self._walk.closed(replace(start, owner="bot", case_id=None), erased.words)
+        self._walk.report.closed(replace(start, owner="bot", case_id=None), erased.words)
 
     async def _pressed(self, start: Start, message: Message) -> None:
         what = PRESSES.get(message.data)
@@ -144,116 +150,6 @@ class Commands:
             await self._undo(start)
         else:
             await self._close(start)
-
-    async def _edited(self, start: Start, message: Message) -> None:
-        """Hear the new text in place of the old: it may raise an alarm, never take one back."""
-        rooms = self._walk.rooms
-        rows = await rooms.store.read(
-            partial(views.recent_scores, conversation_id=start.conversation_id)
-        )
-        ladder = rooms.ear.mood_policy
-        if not start.private:
-            ladder = ladder.lowered(rooms.ear.policy.group_offset)
-        mood, earlier = Mood(), None
-        for message_id, at, scores in rows:
-            if message_id != message.message_id:
-                mood = step(mood, Scores(**scores), at, ladder)
-            else:
-                earlier = at
-        before = past_from_row(start.past)
-        if start.past:
-            past = replace(unsaid(before, earlier), mood=mood)
-            start = replace(start, past=past_to_row(past))
-        await rooms.mind.drop(start.key)
-        verdict = await self._walk.hear(start)
-        # A question put in better words was still asked once.
-        asked = replace(verdict.past, last_questions=before.last_questions)
-        verdict = replace(verdict, past=asked)
-        was = await rooms.store.write(
-            partial(lines.edit_line, start=start, message=message, scores=verdict.scores)
-        )
-        if was is None:
-            await self._close(start)
-            return
-        plan = rooms.planner.silent(start, verdict)
-        if plan is None or (plan.opening is None and start.case_id is None):
-            plan = rooms.planner.base(verdict)  # nothing to say, yet the mood is another one
-        heard = tuple(replace(h, kept=False) for h in plan.heard)
-        heard_again = replace(plan, heard=heard, copies={})
-        await self._walk.finish(start, heard_again)
-        await self._copies_follow(start, message, was)
-
-    async def _copies_follow(self, start: Start, message: Message, was: str) -> None:
-        """Change staff's copies of an edited message, and tell them what it was."""
-        rooms = self._walk.rooms
-
-        def follow(connection: Connection) -> Changed | None:
-            found = pairs.line_of(
-                connection, start.conversation_id, start.key.place, message.message_id
-            )
-            held = record.unresolved(connection, start.conversation_id)
-            if found is None or held is None:
-                return None
-            now = rooms.clock()
-            cause = ("inbox", start.rows[0].id)
-            parts = rooms.planner.copy_of(start, message)
-            lanes = relay.change_copies(connection, found, parts, cause, now)
-            words = rooms.texts.say("edited_was", STAFF, text=was[:WAS])
-            told = record.tell_staff(connection, held.id, words, now, what="edited")
-            return replace(told, lanes=(*lanes, *told.lanes))
-
-        self._send(await rooms.store.write(follow))
-
-    async def _deleted(self, start: Start, message: Message) -> None:
-        rooms = self._walk.rooms
-        await rooms.mind.drop(start.key)
-
-        def erase(connection: Connection) -> Changed | None:
-            now = rooms.clock()
-            found = pairs.line_of(
-                connection, start.conversation_id, start.key.place, message.message_id
-            )
-            lines.delete_line(connection, start, message.message_id)
-            turns.done(connection, [row.id for row in start.rows], now)
-            held = record.unresolved(connection, start.conversation_id)
-            if found is None or held is None:
-                return None
-            words = rooms.texts.say("deleted_by_user", STAFF)
-            relay.forget_words(connection, found)
-            cause = ("inbox", start.rows[0].id)
-            lanes = relay.change_copies(connection, found, [words], cause, now)
-            return record.changed(connection, held.id, start.conversation_id, lanes)
-
-        self._send(await rooms.store.write(erase))
-
-    async def _reacted(self, start: Start, message: Message) -> None:
-        """Mirror a reaction for staff who see the message too; it never makes a case."""
-        rooms = self._walk.rooms
-
-        def mirror(connection: Connection) -> list[Lane]:
-            turns.done(connection, [row.id for row in start.rows], rooms.clock())
-            linked = pairs.find(connection, start.key.place, message.message_id)
-            if linked is None or start.case_id is None:
-                return []
-            return relay.react(connection, linked, message.data, start.rows[0].id, rooms.clock())
-
-        rooms.deliver(await rooms.store.write(mirror))
-
-    async def _moved(self, start: Start, message: Message) -> None:
-        """The platform gave the chat another id: everything goes on under the new one."""
-        rooms = self._walk.rooms
-
-        def move(connection: Connection) -> list[Changed]:
-            now = rooms.clock()
-            turns.done(connection, [row.id for row in start.rows], now)
-            words = rooms.texts.say("moved_chat", STAFF)
-            return [
-                record.tell_staff(connection, case_id, words, now, what="moved")
-                for case_id in lines.move_chat(connection, start.key.place, message.data)
-            ]
-
-        for changed in await rooms.store.write(move):
-            self._send(changed)
 
     async def _link(self, start: Start, argument: str, lang: str) -> None:
         """Join two accounts of one person by a code, with their consent; or part them."""
@@ -290,7 +186,7 @@ class Commands:
         changed = await rooms.handoff.no_longer_needed(start)
         if changed is not None:
             rooms.handoff.tell_changed(changed)
-        self._walk.closed(start)
+        self._walk.report.closed(start)
 
     async def _helped(self, start: Start, *, helped: bool) -> None:
         """Keep the answer to "did it help?"; a no opens the case again."""
@@ -315,30 +211,6 @@ class Commands:
         self._send(await rooms.store.write(keep))
         await self._say(start, say("thanks_for_word", lang))
 
-    async def _reachable(self, start: Start, *, yes: bool) -> None:
-        """Note that a person has gone, or is back; what waited for them is staff's to decide."""
-        rooms = self._walk.rooms
-        say = rooms.texts.say
-        reason = say("blocked_or_left", STAFF)
-        gone = say("not_delivered", STAFF, who=start.name, reason=reason)
-        facts = rooms.handoff.facts()
-
-        def note(connection: Connection) -> Changed | None:
-            now = rooms.clock()
-            lines.reachable(connection, start.conversation_id, yes=yes)
-            turns.done(connection, [row.id for row in start.rows], now)
-            if start.case_id is None:
-                return None
-            told = (
-                rooms.handoff.back_again(connection, start.conversation_id, now)
-                if yes
-                else record.tell_staff(connection, start.case_id, gone, now, what="told")
-            )
-            drawn = desk.redraw(connection, start.case_id, facts, now)
-            return replace(drawn, lanes=(*(told.lanes if told else ()), *drawn.lanes))
-
-        self._send(await rooms.store.write(note))
-
     def _send(self, changed: Changed | None) -> None:
         if changed is not None:
             self._walk.rooms.deliver(changed.lanes)
@@ -347,7 +219,7 @@ class Commands:
         rooms = self._walk.rooms
         ids = [row.id for row in start.rows]
         await rooms.store.write(partial(turns.done, ids=ids, now=rooms.clock()))
-        self._walk.closed(start)
+        self._walk.report.closed(start)
 
 
 def _unmoved(start: Start) -> Plan:

@@ -30,7 +30,7 @@ from core.errors import (
     Unchangeable,
     Unreachable,
 )
-from core.message import File, Media, Post
+from core.message import File, Media, Place, Post
 from core.ports import Adapter, Clock, Probe, no_probe
 from core.store import Operation, Store, flags, outbox, receipts, setbacks
 from core.store.flags import Words
@@ -64,6 +64,7 @@ class Delivery:
         ring: Callable[[Sequence[Lane]], None],
         lost: Lost,
         settled: Callable[[int], Awaitable[None]],
+        barred: Callable[[Place, str], None] = lambda _place, _error: None,
     ) -> None:
         self._store = store
         self._say = say
@@ -71,6 +72,7 @@ class Delivery:
         self._ring = ring
         self._lost = lost
         self._settled = settled  # it is known what became of words to somebody: their conversation
+        self._barred = barred  # a group refused a post, perhaps for want of a right
         self._adapters = adapters  # by (platform, bot)
         self._clock = clock
         self._probe = probe
@@ -179,6 +181,9 @@ class Delivery:
     ) -> None:
         post, words, now = claim.post, str(error) or type(error).__name__, self._clock()
         log.warning("not delivered", row=post.id, kind=post.kind, cause=type(error).__name__)
+        in_group = claim.lane[0] == "person" and not post.private
+        if in_group and isinstance(error, Refused | Unreachable):
+            self._barred(post.place, words)
         if claim.album and isinstance(error, NoThread | TooLarge):
             await self._commit(partial(receipts.apart, claim=claim, error=words, now=now))
             if isinstance(error, TooLarge):
@@ -199,11 +204,7 @@ class Delivery:
             case NoThread():
                 await self._no_thread(claim, error, words)
             case Unreachable():
-                case = await self._commit(partial(setbacks.unreachable, row_id=post.id, now=now))
-                if case is not None:
-                    await self._lost(case)
-                elif claim.lane[0] == "person":
-                    await self._settled(claim.lane[1])
+                await self._unreachable(claim)
             case TooLarge() if post.media or post.files:
                 await self._in_words(post, words)
             case Unchangeable() if post.kind in CHANGES:
@@ -213,9 +214,23 @@ class Delivery:
                     )
                 )
             case Refused():
-                await self._end(claim, "failed", words)
+                await self._end(claim, "uncertain" if _shown(claim) else "failed", words)
             case _:
                 await self._end(claim, "uncertain", words)
+
+    async def _unreachable(self, claim: Claim) -> None:
+        """Hold what waits for a person who cannot be reached, or leave a desk that shut us out.
+
+        What may have arrived before is not held: it must not come again when they are back.
+        """
+        row = claim.post.id
+        case = await self._commit(partial(setbacks.unreachable, row_id=row, now=self._clock()))
+        if case is not None:
+            await self._lost(case)
+        elif claim.lane[0] == "person":
+            if _shown(claim):
+                await self._end(claim, "uncertain", outbox.DOUBT)
+            await self._settled(claim.lane[1])
 
     async def _tell_flood(self, post: Post, seconds: float) -> None:
         if seconds > LONG_FLOOD:
@@ -226,7 +241,7 @@ class Delivery:
         """Mend the place a post was meant for; the post itself goes there afterwards."""
         row, now = claim.post.id, self._clock()
         if isinstance(error, ThreadShut) and await self._commit(
-            partial(setbacks.thread_shut, row_id=row, error=words, now=now)
+            partial(setbacks.thread_shut, row_id=row, error=_doubted(claim, words), now=now)
         ):
             return
         gone = isinstance(error, ThreadGone)
@@ -261,14 +276,13 @@ class Delivery:
 
     async def _later(self, claim: Claim, seconds: float, error: str) -> None:
         """Put a post back. A doubt stays until it is sent, whatever became of a later try."""
-        error = f"{outbox.DOUBT}: {error}" if claim.doubtful else error
         self._ring(
             await self._commit(
                 partial(
                     flags.put_back,
                     claim=claim,
                     seconds=seconds,
-                    error=error,
+                    error=_doubted(claim, error),
                     say=self._say,
                     now=self._clock(),
                 )
@@ -288,6 +302,16 @@ class Delivery:
 
     def _adapter(self, post: Post) -> Adapter | None:
         return self._adapters.get((post.place.platform, post.place.bot))
+
+
+def _shown(claim: Claim) -> bool:
+    """Say whether a post may stand there already, as a message that nobody knows."""
+    return claim.doubtful and claim.post.message_id is None
+
+
+def _doubted(claim: Claim, error: str) -> str:
+    """Return the error of a row that is put back; its doubt stays until it is sent."""
+    return f"{outbox.DOUBT}: {error}" if claim.doubtful else error
 
 
 def _pause(post: Post) -> float:

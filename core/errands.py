@@ -12,6 +12,7 @@ from typing import Any
 from core import durations
 from core.card import Cards
 from core.errors import DeskError, NeedsConfirm
+from core.marked import plainly
 from core.message import ConversationKey, Place, TextLimit
 from core.orders import Action
 from core.split import split
@@ -224,7 +225,7 @@ class Errands:
             role=self.policy.role,
         )
         shown = errand.action.text if key.platform == "web" else f"{signed}\n{errand.action.text}"
-        words = Words(whole=errand.action.text, parts=tuple(split(shown, self.limit(key.place))))
+        words = Words(whole=errand.action.text, parts=plainly(shown, self.limit(key.place)))
         by = (errand.action.who, errand.action.by)
         return relay.answer(errand.connection, case_id, by, words, errand.now)
 

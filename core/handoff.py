@@ -325,7 +325,7 @@ class Handoff:
             case_id = 0 if action.verb in orders.CASELESS else action.case_id
         words = sentence(error, self._texts, self._language)
         if not case_id or not record.exists(connection, case_id):
-            if message.kind == "said":  # staff among themselves
+            if message.kind == "said" and not message.own_thread:  # staff among themselves
                 return None
             place = replace(message.key.place, thread="")
             answers = "" if discord else message.message_id
@@ -348,6 +348,7 @@ class Handoff:
             what="refused",
             buttons=buttons,
             whisper=whisper,
+            answers=message.message_id if message.kind == "said" else "",
         )
 
     # --- what people do, told to the desk -----------------------------------------------------
@@ -407,6 +408,8 @@ class Handoff:
             if start.case_id is None:
                 return None
             view = case_for_verbs(connection, start.case_id)
+            if view["state"] == "resolved":  # staff were faster
+                return None
             change = self.steps.resolved(view, now, notice="back_to_bot", who="", by="")
             say = self._texts.say("user_closed", self._language)
             return desk.move(connection, start.case_id, facts, now, change=replace(change, say=say))

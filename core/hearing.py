@@ -30,6 +30,7 @@ from core.store.turns import Heard, Row, Start
 from core.texts import Texts
 
 MOOD = frozenset({"slide", "spike", "threat", "trouble"})  # rules that a dry run withholds
+BY_WORD = frozenset({"crisis", "request"})  # and those that count for who is not scored
 DOUBTFUL = 0.5  # probability outside the labels from which on a model has not answered
 
 Tell = Callable[[Start, int, dict[str, Any]], None]  # the tag of one inbox row, as soon as known
@@ -78,15 +79,19 @@ class Ear:
         courtesy = True
         for row in start.rows:
             text, scores = row.message.text, None
-            if text.strip() and row.message.scored and not command and not start.staff:
+            heeded = bool(text.strip()) and row.message.scored and not command
+            if heeded and not unscored(start, row):
                 hearing = await self._listen(start, row, wait)
                 scores = await self._score(text, hearing)
                 if hearing.problem:
                     past = replace(past, engine_failures=past.engine_failures + 1)
+            elif heeded and start.addressed and row is start.rows[-1]:  # answered all the same
+                hearing = replace(await self._listen(start, row, wait), tagging=None)
             judged = self._judge(start, past, row, scores, command=command)
             past = judged.past
             courtesy = courtesy and judged.triggers.courtesy
-            if start.staff:
+            by_word = judged.decision.rule in BY_WORD and not start.staff
+            if unscored(start, row) and not by_word:
                 judged = replace(judged, past=past, decision=replace(judged.decision, open=False))
             dry = judged.decision.open and judged.decision.rule in MOOD and self.dry()
             if dry:
@@ -138,7 +143,7 @@ class Ear:
             return await mind.tag(row.message.text)
         if not mind.has_room() and await self._alarming(start):
             return Hearing(tagging=None, stand_in=True)  # an alarm never waits behind replies
-        return await mind.tag_and_start(self.request(start), wait)
+        return await mind.tag_and_start(self.request(start), wait, apart=start.shared)
 
     def failed(self, verdict: Verdict) -> Verdict:
         """Count a reply that the engine could not write; the second in a row opens a case."""
@@ -226,7 +231,7 @@ class Ear:
         message = start.rows[-1].message
         return ReplyRequest(
             key=start.key,
-            history=start.history,
+            history=start.around or start.history,
             messages=tuple(row.message.text or words_of(row.message) for row in start.rows),
             level=past.mood.level,
             lang=start.lang or "und",
@@ -241,6 +246,11 @@ class Ear:
             if lang.partition("-")[0] in known:
                 return lang.partition("-")[0]
         return start.rows[-1].message.author.language.partition("-")[0] or "en"
+
+
+def unscored(start: Start, row: Row) -> bool:
+    """Say whether nobody asks how this writer feels: staff, and who manages the group."""
+    return start.staff or (row.message.author.admin and not start.private)
 
 
 def words_of(message: Message) -> str:

@@ -1,7 +1,7 @@
 """Words that carry their formatting along, as Markdown, from one platform to another.
 
-What cannot be carried safely goes as plain text: too long for one post, or with code that is not
-closed, in which a line could pass for somebody else's.
+What cannot be carried safely under its speaker's name goes as plain text: too long for one post,
+or with code that is not closed, in which a line could pass for somebody else's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from core.message import TextLimit
-from core.split import measure
+from core.split import SMALLEST, measure, split
 
 _SPECIAL = re.compile(r"([\\*_~`|\[\]<>#])")
 _FENCE = "```"
@@ -36,10 +36,21 @@ def answering(quote: str, words: str) -> str:
     return f"> {quote}\n{words}"
 
 
-def below(first: str, text: str, limit: TextLimit) -> Marked | None:
-    """Return Markdown under a first line that is plain; None when it is too long."""
+def below(first: str, text: str, limit: TextLimit) -> tuple[Marked, ...]:
+    """Return Markdown under a first line that is plain, as the parts of one text."""
     whole = f"{escaped(first)}\n{text}" if first else text
-    return Marked(whole) if measure(whole, limit) <= limit.size else None
+    return tuple(map(Marked, split(whole, limit)))
+
+
+def plainly(text: str, limit: TextLimit) -> tuple[str, ...]:
+    """Return the parts of a plain text, each short enough also where its signs are escaped."""
+    parts: list[str] = []
+    for part in split(text, limit):
+        longer = measure(escaped(part), limit)
+        room = max(SMALLEST, limit.size * limit.size // max(longer, 1))
+        fits = longer <= limit.size
+        parts += [part] if fits else split(part, TextLimit(size=room, utf16=limit.utf16))
+    return tuple(parts)
 
 
 def said_by(who: str, text: str, limit: TextLimit) -> Marked | None:

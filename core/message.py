@@ -15,7 +15,16 @@ Owner = Literal["bot", "queue", "human"]
 Level = Literal["calm", "tense", "upset"]
 Role = Literal["user", "bot", "staff", "marker"]
 MessageKind = Literal[
-    "said", "edited", "deleted", "command", "pressed", "reacted", "moved", "left", "returned"
+    "said",
+    "edited",
+    "deleted",
+    "command",
+    "pressed",
+    "reacted",
+    "moved",  # the chat has another id
+    "joined",  # somebody let the bot into a group
+    "left",
+    "returned",
 ]
 PostKind = Literal[
     "reply",  # the machine's answer
@@ -73,6 +82,7 @@ class Author:
     is_bot: bool = False  # bots, webhooks and channel posts: never answered, never scored
     anonymous: bool = False  # an administrator of the desk who writes in the group's name
     roles: tuple[str, ...] = ()  # ids of their roles in a Discord server
+    admin: bool = False  # may manage the group they write in, by the platform's own roles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +119,8 @@ class Message:
     overheard: bool = False  # a reply to another person, in a chat that is not watched
     formatted: str = ""  # the text with its formatting as Markdown, where it has any
     private: bool = True  # a direct conversation, not a group
+    own_thread: bool = False  # it stands in a thread that the bot itself made
+    server: str = ""  # id of the Discord server it was written in
     command: str = ""  # for `command`: name without slash, lower case
     argument: str = ""  # for `command`: the rest of the line
     data: str = ""  # for `pressed`: the button's data; `reacted`: the emoji, empty when taken back;

@@ -135,7 +135,7 @@ def read(
     if message.kind == "command":
         return _commanded(connection, message, case_id, who, by)
     if case_id is None:
-        return None
+        return _strayed(message)
     if message.kind in ("edited", "deleted", "reacted"):
         return _changed(connection, message, case_id, who, by)
     if message.kind != "said":
@@ -157,6 +157,19 @@ def _case(connection: Connection, message: Message, by: str) -> int | None:
     if message.kind == "command" and by:
         return places.case_of(connection, place, by)
     return None
+
+
+def _strayed(message: Message) -> DeskError | None:
+    """Refuse words in a thread that looks like a case's and is none; else staff are by themselves.
+
+    Heed may have made a thread and never have learnt of it: the case has another place since.
+    """
+    if message.kind != "said" or not message.own_thread:
+        return None
+    return DeskError(
+        "This thread belongs to no case, so nothing was sent. Write in the case's own place.",
+        name="thread_of_none",
+    )
 
 
 def _chat(message: Message) -> Place:

@@ -6,12 +6,14 @@ Pure: a plan follows from what was read at `begin` and what was heard, and from 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 from core import reply
+from core.allowance import Allowance
+from core.columns import tabled
 from core.engine.ports import Started
 from core.escalation import past_from_row, past_to_row
 from core.hearing import Verdict
@@ -28,7 +30,7 @@ from core.texts import STAFF, Texts
 PRIORITY = {"crisis": 3, "request": 2, "threat": 1, "spike": 1}
 RECENT = 600.0  # seconds in which a fixed text is not said twice
 CRISIS_AGAIN = 6 * 3600.0  # and those in which the text for a crisis is not
-MINUTE = 60.0
+DAY = 86400.0
 LATE = 600.0  # seconds; an older backlog is kept and shown to staff, not answered by a model
 LOOP = 6  # turns in a row that no person would take
 AT_ONCE = 1.0  # seconds within which a machine answers
@@ -44,7 +46,7 @@ class Planner:
     wait: Callable[[], str] = str  # the usual wait in minutes, where it is known
     closed: Callable[[str], str] = lambda _lang: ""  # when staff are back, while they are away
     message_chars: int = 8000  # a longer text was cut at intake
-    per_minute: int = 60  # answers to one person in one place
+    allowance: Allowance = field(default_factory=Allowance)
 
     def silent(self, start: Start, verdict: Verdict) -> Plan | None:
         """Return what happens where the machine must not answer; None: it may."""
@@ -97,8 +99,26 @@ class Planner:
             notices=self._unsaid(start, (words,), start.blocked_until),
         )
 
-    def refused(self, start: Start, verdict: Verdict) -> Plan | None:
-        """Return what happens where an answer would be too much or too late; None: it is not."""
+    def shut(self, start: Start) -> Plan:
+        """Return what becomes of somebody's words who is not let in: a text, once in a day."""
+        words = self.texts.say("not_open", self._lang(start))
+        past = past_from_row(start.past).mood if start.past else Mood()
+        return Plan(
+            heard=tuple(Heard(row=row, kept=False) for row in start.rows),
+            past=start.past,
+            mood=past.value,
+            level=past.level,
+            notices=self._unsaid(start, (words,), DAY),
+        )
+
+    def _lang(self, start: Start) -> str:
+        return start.lang or start.rows[-1].message.author.language or "en"
+
+    def refused(self, start: Start, verdict: Verdict, *, told: bool = False) -> Plan | None:
+        """Return what happens where an answer would be too much or too late; None: it is not.
+
+        `told`: everybody in this chat can read already that it is too much.
+        """
         newest = start.rows[-1]
         sent_at = newest.message.sent_at
         name = ""
@@ -108,22 +128,27 @@ class Planner:
             return self.base(verdict, looped=True)
         elif self._cut(start):
             return self._told(start, verdict, self.texts.say("too_long", verdict.lang))
-        elif self._answers(start) >= self.per_minute:
-            name = "busy"
+        else:
+            name = self.allowance.over(start.spent)
         if not name:
             return None
-        words = self.texts.say(name, verdict.lang)
-        return self._told(start, verdict, *self._unsaid(start, (words,)))
+        told = told or (name == "enough_today" and self._told_today(start, verdict.lang))
+        words = self.texts.say(name, verdict.lang, n=self.allowance.hours_left(self.clock()))
+        return self._told(start, verdict, *(() if told else self._unsaid(start, (words,))))
+
+    def _told_today(self, start: Start, lang: str) -> bool:
+        """Say whether somebody has been told today that it is enough; the text names the hour."""
+        since = self.allowance.began(self.clock())
+        ways = {self.texts.say("enough_today", lang, n=n) for n in range(1, 26)}
+        return any(
+            line.role == "bot" and line.at >= since and line.text in ways for line in start.history
+        )
 
     def _told(self, start: Start, verdict: Verdict, *words: str) -> Plan:
         return self.base(verdict, notices=words, copies=self._mirrored(start))
 
     def _cut(self, start: Start) -> bool:
         return any(len(row.message.text) > self.message_chars for row in start.rows)
-
-    def _answers(self, start: Start) -> int:
-        since = self.clock() - MINUTE
-        return sum(said.role == "bot" and said.at > since for said in start.history)
 
     def _loops(self, start: Start) -> bool:
         """Say whether the other side is a machine: it answers each answer at once, and again.
@@ -289,7 +314,7 @@ class Planner:
         offer = Button(label=self.texts.say("human_button", verdict.lang), data="u:human")
         answer = Answer(
             text=written.text,
-            parts=tuple(split(written.text, limit)),
+            parts=tuple(split(tabled(written.text), limit)),
             model=by.model,
             prompt=by.prompt,
             reply_to="" if start.private else start.rows[-1].message.message_id,

@@ -44,6 +44,30 @@ class Health:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sketch:
+    """A reply while it is written: what may be shown of it so far."""
+
+    draft: int  # names the reply: a later sketch takes the place of an earlier one
+    text: str
+    nonce: str  # of its outbox row
+    message_id: str | None = None  # of the message that shows it, once there is one
+    reply_to: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """One of the gates that a message in a chat must pass until the bot answers there.
+
+    `name` is that of a fixed text `gate_<name>` for staff, which says what is open or shut and,
+    shut, where to click; `values` go into it.
+    """
+
+    name: str
+    open: bool
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """What a button asks before it does anything: a form with one field for a text.
 
@@ -120,11 +144,20 @@ class Adapter(Protocol):
         """Say whether `preview` shows anything there: what was shown must be taken back."""
         ...
 
-    async def preview(self, place: Place, draft: int, text: str) -> None:
+    async def preview(self, place: Place, sketch: Sketch, remember: Remember) -> None:
         """Show the guarded part of a reply while it is written, where the platform can.
 
-        `draft` names the reply, so that a later call replaces an earlier one. Best effort: the
-        final text comes by `deliver` whatever became of the preview.
+        Where that takes a real message, `await remember(message_id)` commits its id before
+        anything else happens to it; later sketches bring it along, and `deliver` edits it. Best
+        effort, never waits long, drops what comes too fast, raises nothing: the final text comes
+        by `deliver` whatever became of the preview.
+        """
+        ...
+
+    async def gates(self, place: Place) -> list[Gate]:
+        """Ask the platform what lets messages of a chat through to us, first gate first.
+
+        Empty for a direct chat. Raises DeliveryError when the platform does not tell.
         """
         ...
 
@@ -239,8 +272,9 @@ class Desk(Protocol):
 
     A `line` is {"id", "role": user|bot|staff|note|marker, "text", "at", "name", "inbox", "was",
     "deleted", "tag": {...}|None, "decision": {...}|None, "model", "prompt_version",
-    ""files": [{"kind", "name", "size", "words"}],
-    "mark": ""|queued|sent|edited|failed|held|uncertain, "problem": str}. A `case` is
+    "files": [{"kind", "name", "size", "words"}],
+    "mark": ""|queued|sent|edited|failed|held|uncertain, "problem": str,
+    "thumbs": {"up": int, "down": int} of people on a reply}. A `case` is
     {"id", "state": queued|human|snoozed|watch|resolved, "owner", "version", "claimed_by", "who",
     "platform", "private", "lang", "rule", "why", "opened_at", "claimed_at", "first_reply_at",
     "resolved_at", "resolved_by", "snooze_until", "resolve_at", "priority", "verdict", "helped",

@@ -73,6 +73,7 @@ conversation = Table(
     Column("opened_at", Float, nullable=False),
     Column("touched_at", Float, nullable=False),
     UniqueConstraint("platform", "bot", "chat", "thread", "user"),
+    Index("ix_conversation_user", "user"),  # one person, wherever they write
 )
 
 inbox = Table(
@@ -265,12 +266,37 @@ Index(
     sqlite_where=outbox.c.state.in_(["streaming", "queued", "sending"]),
 )
 Index("ix_outbox_history_id", outbox.c.history_id)  # what became of a line
+_IS_REPLY = (outbox.c.kind == "reply") & (outbox.c.part == 0)
+# What the machine has said: how much, to one person and to everybody, and in which message.
+Index(
+    "ix_outbox_answers",
+    outbox.c.conversation_id,
+    outbox.c.queued_at,
+    outbox.c.state,
+    sqlite_where=_IS_REPLY,
+)
+Index("ix_outbox_answered_at", outbox.c.queued_at, outbox.c.state, sqlite_where=_IS_REPLY)
+Index("ix_outbox_message_id", outbox.c.message_id, sqlite_where=outbox.c.kind == "reply")
 Index("ix_outbox_held", outbox.c.conversation_id, sqlite_where=outbox.c.state == "held")
 Index(
     "ix_outbox_open_to_staff",
     outbox.c.staff_thread_id,
     sqlite_where=outbox.c.state.in_(["streaming", "queued", "sending"])
     & outbox.c.staff_thread_id.is_not(None),
+)
+
+# A thumb of somebody's under a reply of the machine's.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of("conversation_id", "conversation"),  # of who thinks so
+    _of("history_id", "history"),  # the reply
+    Column("value", Integer, nullable=False),  # 1 | -1
+    Column("at", Float, nullable=False),
+    UniqueConstraint("conversation_id", "history_id"),
+    Index("ix_feedback_history_id", "history_id"),
+    Index("ix_feedback_at", "at"),
 )
 
 audit = Table(

@@ -11,8 +11,8 @@ brought in follows from scores and rules alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -20,27 +20,25 @@ from typing import Any
 import structlog
 
 from core import reply
+from core.access import Access, asks_where
+from core.arrivals import of_a_bot, shortened, urgency
 from core.engine.mind import Mind, with_scores
 from core.engine.ports import Limits, ReplyRequest, Started, Writer
 from core.handoff import Handoff
-from core.hearing import Ear, Verdict, tag_data
+from core.hearing import Ear, Verdict
 from core.message import Arrival, Message, Place, TextLimit
-from core.plans import Planner
-from core.ports import Adapter, Board, Clock, Event, EventKind, Probe, desk_message, no_probe
-from core.store import Store, intake, turns
-from core.store.desk import Opening
+from core.plans import RECENT, Planner
+from core.ports import Adapter, Board, Clock, Probe, desk_message, no_probe
+from core.report import Report
+from core.store import Connection, Store, doors, intake, pairs, spent, turns
 from core.store.outbox import Lane
-from core.store.streams import open_stream
 from core.store.turns import Finished, Plan, Start
+from core.stream import Stream
 from core.texts import STAFF, Texts
-from core.triggers import match
 
 log = structlog.get_logger(__name__)
 
-MATTERS = ("crisis", "request", "threat", "money")  # phrases that a cut must not lose
 RESTARTS = 2  # times a new message may restart a reply of which nothing was shown
-TYPING = 4.0  # seconds between typing signs
-AT_ONCE = 0.25  # seconds; an answer that comes sooner needs no typing sign
 HANGS = "the engine hangs"
 GRACE = 5.0  # seconds an engine may be over its own time before it counts as hung
 
@@ -63,6 +61,8 @@ class Rooms:
     deliver: Callable[[Sequence[Lane]], None]
     commands: Callable[[Start], Awaitable[None]]  # rows that are no ordinary message
     alarm: Callable[[str], None] = lambda _: None  # a sentence for the operator
+    access: Access = field(default_factory=Access)  # whom the bot serves
+    scope: str = "person"  # whose words of a group a reply goes by: person, thread or chat
     moved: Callable[[Message], None] = lambda _: None  # a chat, perhaps a desk, has another id
     limits: Limits = field(default_factory=Limits)
     secret: Callable[[], str] = str  # the reply prompt's system text, which must not leak
@@ -74,10 +74,15 @@ class Rooms:
 class Running:
     """A turn that is at work now."""
 
+    stream: Stream
     writing: asyncio.Timeout | None = None  # ends the reply that is being written
     stopped: bool = False  # something matters more than this reply
-    shown: str = ""
     restarts: int = 0
+
+    @property
+    def shown(self) -> str:
+        """What the person has seen of it."""
+        return self.stream.shown
 
     def stop(self) -> None:
         """Stop the reply: the one that is being written now, or the one that was to be."""
@@ -91,6 +96,7 @@ class Walk:
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
+        self.report = Report(board=rooms.board, model=lambda: self.rooms.mind.name)
         self._running: dict[int, Running] = {}
         self._restarts: dict[int, int] = {}
         self._retried: dict[int, int] = {}  # conversation -> the row whose reply failed once
@@ -102,11 +108,11 @@ class Walk:
     ) -> list[int | None]:
         """Store every arrival in one transaction, then ring the lanes. See core.ports.Door."""
         rooms = self.rooms
-        clean = [self._short(intake.tidy(a)) for a in arrivals if not _of_a_bot(a)]
-        ready = [(arrival, self._urgency(arrival.message)) for arrival in clean]
+        ready = [self._ready(intake.tidy(one)) for one in arrivals if not of_a_bot(one)]
         rooms.probe("before intake commit")
+        admit = doors.Doors(access=rooms.access, desks=rooms.desks).admit
         taken = await rooms.store.write(
-            partial(intake.take_in, arrivals=ready, now=rooms.clock(), mark=cursor)
+            partial(intake.take_in, arrivals=ready, now=rooms.clock(), mark=cursor, admit=admit)
         )
         rooms.probe("after intake commit")
         for item in taken:
@@ -114,29 +120,15 @@ class Walk:
                 self._disturb(item.conversation_id, urgent=bool(item.urgent))
                 rooms.ring(item.conversation_id)
         found = iter(taken)
-        return [None if _of_a_bot(a) else next(found).inbox_id for a in arrivals]
+        return [None if of_a_bot(one) else next(found).inbox_id for one in arrivals]
 
-    def _short(self, arrival: Arrival) -> Arrival:
-        """Cut a text that is too long; phrases that were lost by that are kept at its end."""
-        message, most = arrival.message, self.rooms.planner.message_chars
-        if message is None or len(message.text) <= most or desk_message(message, self.rooms.desks):
-            return arrival
-        kept = f"{message.text[:most]}…"
-        whole, left = match(message.text), match(kept)
-        lost = [getattr(whole, kind) for kind in MATTERS if not getattr(left, kind)]
-        return replace(
-            arrival, message=replace(message, text="\n".join([kept, *filter(None, lost)]))
-        )
-
-    def _urgency(self, message: Message | None) -> str:
+    def _ready(self, arrival: Arrival) -> tuple[Arrival, str]:
+        """Return what is stored of an arrival, and how urgent it is; staff's own is neither."""
+        message = arrival.message
         if message is None or desk_message(message, self.rooms.desks):
-            return ""
-        if message.command == "human" or message.data == "u:human":
-            return "request"
-        triggers = match(message.text) if message.kind in ("said", "edited") else None
-        if triggers is None:
-            return ""
-        return "crisis" if triggers.crisis else "request" if triggers.request else ""
+            return arrival, ""
+        short = shortened(message, self.rooms.planner.message_chars)
+        return replace(arrival, message=short), urgency(short)
 
     def _disturb(self, conversation_id: int, *, urgent: bool) -> None:
         """A new message stops a reply of which nothing was shown yet; an urgent one any."""
@@ -158,7 +150,13 @@ class Walk:
         """Take one turn of a conversation. None: nothing was left to do."""
         rooms = self.rooms
         start = await rooms.store.write(
-            partial(turns.begin, conversation_id=conversation_id, now=rooms.clock())
+            partial(
+                turns.begin,
+                conversation_id=conversation_id,
+                now=rooms.clock(),
+                allowance=rooms.planner.allowance,
+                scope=rooms.scope,
+            )
         )
         if start is None:
             self._restarts.pop(conversation_id, None)
@@ -170,22 +168,49 @@ class Walk:
         elif first.message.kind == "moved":
             rooms.moved(first.message)
             await rooms.commands(start)
+        elif any(row.urgent == doors.SHUT for row in start.rows):
+            await self._turn_away(start)
+        elif first.message.kind == "joined" or asks_where(first.message):
+            await rooms.commands(start)  # also at a desk, which may be one only from now on
         elif desk_message(first.message, rooms.desks):
             await rooms.handoff.staff_message(start)
-        elif start.staff and not start.private:
+        elif first.message.kind == "said" and await self._between_staff_and_people(start):
             await rooms.handoff.in_public(start)
-            self.closed(start)
+            self.report.closed(start)
         elif first.message.kind == "said":
             await self._said(start)
         else:
             await rooms.commands(start)
         return 0.0
 
+    async def _turn_away(self, start: Start) -> None:
+        """Tell who is not let in, and leave what else is in the burst to the next turn."""
+        rest = [row.id for row in start.rows if row.urgent != doors.SHUT]
+        await self.rooms.store.write(partial(turns.untried, ids=rest))
+        start = replace(start, rows=tuple(r for r in start.rows if r.urgent == doors.SHUT))
+        await self.finish(start, self.rooms.planner.shut(start))
+
+    async def _between_staff_and_people(self, start: Start) -> bool:
+        """Say whether a member of staff talks in a group, and not to the bot."""
+        if not start.staff or start.private:
+            return False
+        keys = [
+            replace(row.message.key, user=row.message.reply_to_author)
+            for row in start.rows
+            if row.message.reply_to_author
+        ]
+
+        def to_somebody(connection: Connection) -> bool:
+            return any(pairs.conversation_of(connection, key) is not None for key in keys)
+
+        return not start.addressed or await self.rooms.store.read(to_somebody)
+
     async def _said(self, start: Start) -> None:
-        running = Running(restarts=self._restarts.get(start.conversation_id, 0))
+        stream = self._stream(start)
+        running = Running(stream=stream, restarts=self._restarts.get(start.conversation_id, 0))
         self._running[start.conversation_id] = running
         try:
-            async with self._typing(start):
+            async with stream.thinking():
                 await self._answer(start, running)
         finally:
             del self._running[start.conversation_id]
@@ -201,7 +226,8 @@ class Walk:
         rooms.probe("model end")
         hearing, plan = verdict.hearing, rooms.planner.silent(start, verdict)
         if plan is None:
-            plan = rooms.planner.refused(start, verdict)
+            told = await self._told_already(start, verdict)
+            plan = rooms.planner.refused(start, verdict, told=told)
         if plan is not None and plan.looped:
             log.error("a loop was stopped", conversation=start.conversation_id)
             number = f"{start.key.platform} #{start.conversation_id}"  # a name could not be erased
@@ -218,14 +244,24 @@ class Walk:
             await _take_back(hearing.writer, hearing.started)
         await self.finish(start, plan)
 
+    async def _told_already(self, start: Start, verdict: Verdict) -> bool:
+        """Say whether a group that has had enough answers can read so already."""
+        rooms = self.rooms
+        if start.private or not rooms.planner.allowance.crowded(start.spent):
+            return False
+        texts, since = rooms.texts, rooms.clock() - RECENT
+        ways = {texts.say("busy", lang) for lang in (*texts.languages, verdict.lang)}
+        said = partial(spent.said_in, place=start.key.place, words=ways, since=since)
+        return await rooms.store.read(said)
+
     async def hear(self, start: Start, *, command: bool = False) -> Verdict:
         """Tag, step the mood and decide for every row of a start; tell the tags at once."""
 
         def tell(begun: Start, inbox_id: int, tag: Mapping[str, Any]) -> None:
-            self._tell(begun, inbox_id, "tag", tag)
+            self.report.tell(begun, inbox_id, "tag", tag)
 
         def wait(ahead: int) -> None:
-            self._tell(start, start.rows[-1].id, "waiting", {"ahead": ahead})
+            self.report.tell(start, start.rows[-1].id, "waiting", {"ahead": ahead})
 
         return await self.rooms.ear.hear(start, tell, command=command, wait=wait)
 
@@ -294,7 +330,7 @@ class Walk:
                     fallback=rooms.texts.say("fallback", verdict.lang),
                     bounds=self._bounds(started.request),
                     opening=reply.opening_of(started.request, rooms.texts, level, verdict.lang),
-                    show=partial(self._show, start, running, live=live),
+                    show=partial(running.stream.show, live=live),
                     live=live,
                 )
                 if written.problem == reply.INVENTED:
@@ -344,58 +380,26 @@ class Walk:
         )
         return await rooms.mind.start(request)
 
-    async def _show(self, start: Start, running: Running, text: str, *, live: bool) -> bool:
-        """Show the guarded text so far, under an outbox row that a claim can withdraw."""
+    def _stream(self, start: Start) -> Stream:
         rooms = self.rooms
-        first = start.rows[0].id
-        adapter = rooms.adapters.get((start.key.platform, start.key.bot))
-        if not running.shown:
-            rooms.probe("before stream row")
-            shows = adapter is not None and adapter.previews(start.key.place)
-            row = await rooms.store.write(
-                partial(
-                    open_stream,
-                    conversation_id=start.conversation_id,
-                    inbox_id=first,
-                    standing=start.standing,
-                    now=rooms.clock(),
-                    shown=text if shows else "",
-                )
-            )
-            if row is None:
-                return False
-            rooms.probe("stream row opened")
-        self._tell(start, start.rows[-1].id, "token", {"text": text[len(running.shown) :]})
-        running.shown = text
-        if adapter is not None and not live:
-            await adapter.preview(start.key.place, first, text)
-        rooms.probe("text shown")
-        return True
+
+        def tell(piece: str) -> None:
+            self.report.tell(start, start.rows[-1].id, "token", {"text": piece})
+
+        return Stream(
+            start=start,
+            adapter=rooms.adapters.get((start.key.platform, start.key.bot)),
+            store=rooms.store,
+            clock=rooms.clock,
+            say=rooms.texts.say,
+            ring=rooms.deliver,
+            tell=tell,
+            probe=rooms.probe,
+        )
 
     def _limit(self, start: Start) -> TextLimit:
         adapter = self.rooms.adapters.get((start.key.platform, start.key.bot))
         return TextLimit(size=1900) if adapter is None else adapter.limit
-
-    @asynccontextmanager
-    async def _typing(self, start: Start) -> AsyncIterator[None]:
-        """Show that somebody is thinking, for as long as the turn lasts."""
-        adapter = self.rooms.adapters.get((start.key.platform, start.key.bot))
-        if adapter is None or start.owner != "bot" or not start.addressed:
-            yield
-            return
-        signs: list[asyncio.Task[None]] = []
-
-        def begin() -> None:
-            signs.append(asyncio.create_task(_keep_typing(adapter, start.key.place)))
-
-        soon = asyncio.get_running_loop().call_later(AT_ONCE, begin)  # most turns are over by then
-        try:
-            yield
-        finally:
-            soon.cancel()
-            for task in signs:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
 
     # --- out ------------------------------------------------------------------------------
 
@@ -416,46 +420,9 @@ class Walk:
             return None
         rooms.probe("after done commit")
         rooms.deliver(finished.lanes)
-        self._show_rest(start, plan, shown.lstrip())
-        self._report(start, plan, finished)
+        self.report.rest(start, plan, shown.lstrip())
+        self.report.finished(start, plan, finished)
         return finished
-
-    def _show_rest(self, start: Start, plan: Plan, shown: str) -> None:
-        """Tell the end of a reply, which is whole only now: its tokens together are its text."""
-        text = "" if plan.answer is None else plan.answer.text
-        rest = text.removeprefix(shown)
-        if rest and (rest != text or not shown):  # a fallback is no continuation of what was shown
-            self._tell(start, plan.heard[-1].row.id, "token", {"text": rest})
-
-    def _report(self, start: Start, plan: Plan, finished: Finished) -> None:
-        """Tell whoever follows along; callers of a merged burst learn whose answer is theirs."""
-        last = plan.heard[-1]
-        words = [plan.answer.text] if plan.answer is not None else list(plan.notices)
-        for opening in (plan.opening, plan.reopen):
-            if isinstance(opening, Opening):
-                words.append(opening.notice)
-            elif opening is not None:
-                words.append(opening[0])
-        said = "\n\n".join(filter(None, words)) or None
-        known: dict[str, Any] = {
-            "mood": round(plan.mood, 4),
-            "escalated": finished.owner != "bot",
-            "owner": finished.owner,
-            "case": finished.case_id,
-        }
-        if plan.answer is not None:
-            known |= {"model": plan.answer.model, "prompt_version": plan.answer.prompt}
-        for heard in plan.heard:
-            mine = {"response": said} if heard is last else {"answered_by": last.row.id}
-            self._done(start, heard.row.id, tag_data(heard.scores), {**known, **mine})
-        self._tell(start, last.row.id, "line", {"owner": finished.owner})
-        if finished.case_id is not None:
-            told = {
-                "case": finished.case_id,
-                "new": finished.opened,
-                "alert": list(finished.alert),
-            }
-            self._tell(start, last.row.id, "case", told)
 
     async def _set_aside(self, start: Start) -> None:
         """A message that failed too often is parked, visibly; its conversation goes on."""
@@ -469,40 +436,7 @@ class Walk:
             )
         )
         rooms.deliver(lanes)
-        self.closed(start, words)
-
-    def closed(self, start: Start, words: str = "") -> None:
-        """Tell whoever waits for a start's rows that they are done without a turn of their own."""
-        for row in start.rows:
-            self._done(start, row.id, tag_data(None), {"response": words or None})
-        self._tell(start, start.rows[-1].id, "line", {})
-
-    def _done(
-        self, start: Start, inbox_id: int, tag: Mapping[str, Any], known: Mapping[str, Any]
-    ) -> None:
-        """Tell what came of one message: the fields of POST /chat, whatever ended it."""
-        data = {
-            **{name: tag[name] for name in ("sentiment", "intensity", "strong")},
-            "mood": 0.0,
-            "response": None,
-            "escalated": start.owner != "bot",
-            "owner": start.owner,
-            "case": start.case_id,
-            "message_id": inbox_id,
-            "model": self.rooms.mind.name,
-            "prompt_version": "",
-            **known,
-        }
-        self._tell(start, inbox_id, "done", data)
-
-    def _tell(self, start: Start, inbox_id: int, kind: EventKind, data: Mapping[str, Any]) -> None:
-        self.rooms.board.tell(Event(kind=kind, key=start.key, data=data, inbox=inbox_id))
-
-
-async def _keep_typing(adapter: Adapter, place: Place) -> None:
-    while True:
-        await adapter.typing(place)
-        await asyncio.sleep(TYPING)
+        self.report.closed(start, words)
 
 
 async def _take_back(writer: Writer, started: Started) -> None:
@@ -510,7 +444,3 @@ async def _take_back(writer: Writer, started: Started) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(GRACE):
             await writer.cancel(started)
-
-
-def _of_a_bot(arrival: Arrival) -> bool:
-    return arrival.message is not None and arrival.message.author.is_bot

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from bot.config import prepare_environment
 
@@ -39,3 +43,17 @@ def _only_loopback(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if request.node.get_closest_marker("network") is None:
         for name in ("connect", "connect_ex"):
             monkeypatch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """A command that was run within a test sets up the log of the whole process: undo that."""
+    root = logging.getLogger()
+    kept = root.handlers[:], root.level, sys.excepthook, threading.excepthook
+    yield
+    if structlog.is_configured():
+        kept_handlers, level, sys.excepthook, threading.excepthook = kept
+        root.handlers[:] = kept_handlers
+        root.setLevel(level)
+        logging.raiseExceptions = True
+        structlog.reset_defaults()

@@ -1,8 +1,10 @@
 """Discord: direct messages, mentions, threads, slash commands and buttons, through discord.py.
 
 `normalize` (with `attachments` and `interactions`) says what a payload means, `intake` stores it,
-`places` remembers channels, servers and authors, `supervisor` keeps the gateway alive, `rest` calls
-the web side, `send` (with `threads` and `media`) delivers, `commands` names the slash commands.
+`callbacks` answers presses and commands in time, `places` remembers channels, servers and authors,
+`supervisor` keeps the gateway alive, `rest` calls the web side (`refusals`: what its errors mean,
+`tally`: how many there are), `send` (with `threads` and `media`) delivers, `commands` names the
+slash commands, `gates` says what a message in a channel has to pass.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import Literal
 import discord
 
 from adapters.discord import commands as slash
+from adapters.discord.callbacks import Callbacks, Suggest, nothing_to_suggest
+from adapters.discord.gates import CONTENT, gates
 from adapters.discord.intake import Intake
 from adapters.discord.interactions import Rights
 from adapters.discord.media import fetch
@@ -22,9 +26,10 @@ from adapters.discord.places import Places
 from adapters.discord.rest import BROKEN, Pace, Rest, logged_in
 from adapters.discord.send import Sender, repeatable
 from adapters.discord.supervisor import LOCKED_OUT, NO_INTENT, Supervisor, use_addresses
+from adapters.discord.tally import Tally
 from core.errors import DeliveryError, NotSent, Refused, SetupError, StoreError
 from core.message import File, Media, Place, Post, Receipt, TextLimit
-from core.ports import Clock, Door, Health, Question, Remember
+from core.ports import Clock, Door, Gate, Health, Question, Remember, Sketch
 
 API_BASE = "https://discord.com/api/v10"
 GATEWAY_URL = "wss://gateway.discord.gg/"
@@ -38,7 +43,9 @@ def _nobody_hears(_sentence: str) -> None:
 class DiscordAdapter:
     """One bot account on Discord.
 
-    `questions` names, by the two letters in a button's data, what is asked before it does anything.
+    `questions` names, by the two letters in a button's data, what is asked before it does anything;
+    `suggest` completes what staff type after a command; `lost` is what somebody is told whose press
+    or command could not be stored. `shards`: connections to the gateway, 0 = as Discord proposes.
     """
 
     platform = "discord"
@@ -57,7 +64,12 @@ class DiscordAdapter:
         watch: frozenset[str] = frozenset(),
         desk_channel: str = "",
         commands: slash.Catalogue | None = None,
+        admin_commands: slash.Catalogue | None = None,
+        staff_commands: slash.Catalogue | None = None,
         questions: Mapping[str, Question] | None = None,
+        suggest: Suggest = nothing_to_suggest,
+        lost: str = "This could not be kept just now; please do it again in a minute.",
+        shards: int = 1,
         on_alarm: Callable[[str], None] = _nobody_hears,
         backoff: Sequence[float] = BACKOFF,
         pace: Pace | None = None,
@@ -68,22 +80,31 @@ class DiscordAdapter:
         self._mode = mode
         self._api_base = api_base or API_BASE
         self._backoff = backoff
+        self._on_alarm = on_alarm
         self._pace = pace or Pace()
-        self._commands = slash.payload(commands or {}, staff=bool(desk_channel))
+        self._commands = slash.payload(
+            commands or {}, admins=admin_commands, staff=staff_commands if desk_channel else None
+        )
         use_addresses(self._api_base, gateway_url or GATEWAY_URL)
         heard = watch if mode == "watch" else frozenset[str]()
         scope = Scope(bot=bot, watch=heard, desk=desk_channel)
         places, rights = Places(), Rights(clock)
         self._places = places
-        self._rest = Rest(token, self._pace)
-        self._sender = Sender(self._rest, places, rights, self._pace, on_alarm)
+        self._rest = Rest(token, self._pace, Tally(clock, on_alarm))
+        self._sender = Sender(self._rest, places, rights, self._pace, clock, on_alarm)
         self._intake = Intake(
             door,
             self._rest,
             scope,
             places,
-            rights,
-            questions=questions or {},
+            Callbacks(
+                self._rest,
+                rights,
+                questions=questions or {},
+                suggest=suggest,
+                lost=lost,
+                pace=self._pace,
+            ),
             clock=clock,
             pace=self._pace,
             backoff=backoff,
@@ -96,6 +117,7 @@ class DiscordAdapter:
             backoff=backoff,
             on_alarm=on_alarm,
             watching=mode == "watch",
+            shards=shards,
         )
 
     async def run(self) -> None:
@@ -107,8 +129,13 @@ class DiscordAdapter:
                 tasks.create_task(self._intake.run())
                 tasks.create_task(self._register())
         finally:
-            await self._intake.close()
-            await self._rest.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """End connections; `run` does it by itself."""
+        await self._intake.close()
+        await self._sender.close()
+        await self._rest.close()
 
     async def deliver(self, post: Post, remember: Remember) -> Receipt:
         """Do what a post says; the nonce makes a placeholder needless. Raises DeliveryError."""
@@ -130,16 +157,22 @@ class DiscordAdapter:
         except DeliveryError:
             return  # a sign only; the answer itself will say what is wrong
 
-    def previews(self, place: Place) -> bool:  # noqa: ARG002
-        """Nothing unfinished is ever shown."""
-        return False
+    def previews(self, place: Place) -> bool:
+        """Say whether a reply shows while it is written: where the channel is not too busy."""
+        return self._sender.previews(place)
 
-    async def preview(self, place: Place, draft: int, text: str) -> None:
-        """Show nothing: an unfinished message on Discord would have to be a real one."""
+    async def preview(self, place: Place, sketch: Sketch, remember: Remember) -> None:
+        """Show a reply while it is written, as a message that grows."""
+        await self._sender.preview(place, sketch, remember)
 
     def link(self, place: Place, message_id: str) -> str:
         """Return the address of a message; empty for a channel that nobody has told us of."""
         return self._places.link(place, message_id)
+
+    async def gates(self, place: Place) -> list[Gate]:
+        """Ask Discord what lets messages of a channel through. Raises DeliveryError."""
+        watching = self._mode == "watch"
+        return await gates(self._rest, self._intake.scope, place, watching=watching)
 
     def health(self) -> Health:
         """Say how the gateway is."""
@@ -161,8 +194,7 @@ class DiscordAdapter:
                 "discord.api_base"
             ) from error
         try:
-            flags = client.application_flags
-            allowed = flags.gateway_message_content or flags.gateway_message_content_limited
+            allowed = client.application_flags.value & CONTENT
         finally:
             await client.close()
         if self._mode == "watch" and not allowed:
@@ -181,12 +213,16 @@ class DiscordAdapter:
     async def _register(self) -> None:
         """Bring the slash commands to Discord when they changed since the last time."""
         name, wanted = f"discord/{self.bot}/commands", slash.digest(self._commands)
+        told = False
         while self._commands:
             try:
                 if await self._door.read_cursor(name) != wanted:
                     await self._rest.register(self._commands)
                     await self._door.take_in([], cursor=(name, wanted))
-            except (StoreError, DeliveryError):
+            except (StoreError, DeliveryError) as error:
+                if isinstance(error, Refused) and not told:
+                    told = True
+                    self._on_alarm(f"Discord does not take the slash commands. {error}")
                 await asyncio.sleep(self._backoff[-1])
             else:
                 return

@@ -9,70 +9,47 @@ from typing import Any
 
 import discord
 
+from adapters.discord.interactions import ESCALATE
+
 Catalogue = Mapping[str, Sequence[tuple[str, str]]]
 
-_STAFF = (
-    ("claim", "Take this case; the bot stays silent"),
-    ("steal", "Take this case over from whoever has it"),
-    ("release", "Put this case back into the queue"),
-    ("assign", "Give this case to somebody of the staff: their name"),
-    ("r", "Answer the person"),
-    ("ra", "Answer the person without your name"),
-    ("s", "Send the person a saved reply: its name"),
-    ("save", "Keep a saved reply: its name, then the text"),
-    ("edit", "Change an answer: the number of its line, then the new text"),
-    ("del", "Delete an answer: the number of its line"),
-    ("note", "Write a note that only staff can see"),
-    ("remark", "Keep a remark about the person, shown on every later card"),
-    ("draft", "Let the bot suggest an answer that only staff can see"),
-    ("snooze", "Put this case aside: 30m, 4h, 1d or a time such as 2026-11-21T09:00"),
-    ("wake", "Take a snoozed case up again"),
-    ("resolve", "Close this case and hand the person back; a reason, and perhaps: in 2h"),
-    ("reopen", "Open a closed case again"),
-    ("notneeded", "Close this case: nobody was needed"),
-    ("bot", "on: the bot answers again, and you watch; off: you take over again"),
-    ("watch", "Follow what the bot says to somebody: their name, or this case"),
-    ("contact", "Write to somebody who has no case: their name"),
-    ("priority", "Say how urgent this case is: 0 to 3"),
-    ("alert", "Tell me when the person writes again; once more to stop"),
-    ("anon", "on: staff answer this person without their names; off: with them"),
-    ("block", "Block the person: for how long (7d), and why"),
-    ("unblock", "Let a blocked person write again"),
-    ("who", "Show who the person is, and what was remarked about them"),
-    ("why", "Show why this case was opened, rule by rule"),
-    ("history", "Show what was said before"),
-)
+_SUGGESTED = frozenset({"s", "assign", "snooze", "resolve"})  # whose text Discord asks us about
 _WITH_TEXT: Mapping[str, bool] = {  # whether the text is required
     **dict.fromkeys(("assign", "r", "ra", "s", "save", "edit", "del", "note", "remark"), True),
     **dict.fromkeys(("snooze", "bot", "contact", "priority", "anon", "block"), True),
-    **dict.fromkeys(("resolve", "reopen", "watch", "link"), False),
+    **dict.fromkeys(("resolve", "reopen", "watch", "link", "why"), False),
 }
 _LOCALES = {"es": "es-ES", "pt": "pt-BR", "sv": "sv-SE", "zh": "zh-CN"}  # theirs need a country
+_MANAGE_SERVER = str(1 << 5)
 _MANAGE_MESSAGES = str(1 << 13)  # whoever may tidy a channel sees the staff commands
 _IN_SERVERS = 0
+_ON_MESSAGES = 3  # a command in a message's menu
 
 
-def payload(commands: Catalogue, *, staff: bool) -> list[dict[str, Any]]:
-    """Return the global commands: those of the catalogue, and staff's own when there is a desk.
+def payload(
+    people: Catalogue, *, admins: Catalogue | None = None, staff: Catalogue | None = None
+) -> list[dict[str, Any]]:
+    """Return the global commands: people's, administrators', and staff's at a desk.
 
-    English (else the first language) gives the names and descriptions, the other languages their
-    translations.
+    A name that two of them have is offered once, by staff's words before the others'. English
+    (else the first language) gives names and descriptions, the other languages translations.
     """
+    offered: dict[str, dict[str, Any]] = {}
+    for catalogue, right in ((people, ""), (staff, _MANAGE_MESSAGES), (admins, _MANAGE_SERVER)):
+        for name, texts in _by_name(catalogue or {}).items():
+            offered.setdefault(name, _one(name, texts, right=right))
+    return [*offered.values(), *([_on_messages()] if staff else [])]
+
+
+def _by_name(commands: Catalogue) -> dict[str, dict[str, str]]:
+    """Return what each command does, by language, the one that others are translations of first."""
     base = "en" if "en" in commands or not commands else next(iter(commands))
-    translations: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {name: {"": text} for name, text in commands.get(base, ())}
     for language, entries in commands.items():
         locale = _locale(language)
-        if language != base and locale:
-            for name, description in entries:
-                translations.setdefault(name, {})[locale] = description[:100]
-    entries = [*commands.get(base, ())]
-    staffs = {name for name, _ in _STAFF} if staff else set()
-    known = {name for name, _ in entries}
-    if staff:
-        entries += [entry for entry in _STAFF if entry[0] not in known]
-    return [
-        _one(name, text, translations.get(name, {}), staff=name in staffs) for name, text in entries
-    ]
+        for name, text in entries if language != base and locale else ():
+            found.setdefault(name, {"": text})[locale] = text
+    return found
 
 
 def digest(commands: Sequence[Mapping[str, Any]]) -> str:
@@ -81,15 +58,26 @@ def digest(commands: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _one(name: str, text: str, translations: Mapping[str, str], *, staff: bool) -> dict[str, Any]:
-    command: dict[str, Any] = {"name": name, "type": 1, "description": text[:100] or name}
-    if translations:
-        command["description_localizations"] = dict(translations)
+def _on_messages() -> dict[str, Any]:
+    return {
+        "name": ESCALATE,
+        "name_localizations": {"zh-CN": "请团队处理这条消息"},
+        "type": _ON_MESSAGES,
+        "default_member_permissions": _MANAGE_MESSAGES,
+        "contexts": [_IN_SERVERS],
+    }
+
+
+def _one(name: str, texts: Mapping[str, str], *, right: str) -> dict[str, Any]:
+    command: dict[str, Any] = {"name": name, "type": 1, "description": texts[""][:100] or name}
+    if translations := {locale: text[:100] for locale, text in texts.items() if locale}:
+        command["description_localizations"] = translations
     if name in _WITH_TEXT:
         option = {"type": 3, "name": "text", "description": "What to write"}
-        command["options"] = [option | {"required": _WITH_TEXT[name]}]
-    if staff:
-        command["default_member_permissions"] = _MANAGE_MESSAGES
+        asked = {"autocomplete": True} if name in _SUGGESTED else {}
+        command["options"] = [option | {"required": _WITH_TEXT[name]} | asked]
+    if right:
+        command["default_member_permissions"] = right
         command["contexts"] = [_IN_SERVERS]
     return command
 

@@ -5,6 +5,10 @@ reading history, never whether a message is new: the key of the row decides that
 everything up to the cursor is stored. So the cursor moves only in a transaction that stores, and
 not at all for live messages while the channel is *behind*, which it is from a new session (or a
 failed commit) until its history is read to the end.
+
+Discord shows a bot no list of its direct channels, neither in READY nor on the web side. So who
+writes for the first time ever while no session holds their words is heard only once they write or
+type again: a direct channel that nobody told of is read from where the last session ended.
 """
 
 from __future__ import annotations
@@ -14,18 +18,18 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
 from adapters.discord import interactions, normalize
-from adapters.discord.interactions import DEFERRED, NOTED, Rights
-from adapters.discord.normalize import MALFORMED, Payload, Scope, Where, snowflake
+from adapters.discord.callbacks import Callbacks
+from adapters.discord.normalize import MALFORMED, Payload, Scope, Where, ident, snowflake
 from adapters.discord.places import OURS, Channel, Places
 from adapters.discord.rest import PAGE, Pace, Rest
 from core.errors import DeliveryError, NotSent, OutcomeUnknown, StoreError
 from core.message import Arrival, Message
-from core.ports import Clock, Door, Question
+from core.ports import Clock, Door
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +47,8 @@ class Intake:
         rest: Rest,
         scope: Scope,
         places: Places,
-        rights: Rights,
+        callbacks: Callbacks,
         *,
-        questions: Mapping[str, Question],
         clock: Clock,
         pace: Pace,
         backoff: Sequence[float],
@@ -57,8 +60,7 @@ class Intake:
         self._pace = pace
         self._backoff = backoff
         self._places = places
-        self._rights = rights
-        self._questions = questions
+        self._callbacks = callbacks
         self._events = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._work = asyncio.Event()
@@ -77,33 +79,50 @@ class Intake:
         self.scope = replace(self.scope, watch=frozenset())
 
     def park(self, frame: str, error: str) -> None:
-        """Keep what could not be read, with its error; the right to answer it is not kept."""
-        frame = _TOKEN.sub(r'\1""', frame)
+        """Keep what could not be read, with its error."""
         self._spawn(self._keep(self._arrival("frame", frame, error=error)), frame)
 
     def _hear(self, event: str, data: Any, frame: str) -> None:  # noqa: ANN401
         if event == "READY":
-            self.scope = replace(self.scope, me=str(data["user"]["id"]))
-            self._new_session()
+            self.scope = replace(self.scope, me=ident(data["user"]["id"]))
+            self._new_session(data.get("shard"))
         elif self._places.hear(event, data):
             self._work.set()
+        elif event == "TYPING_START" and "guild_id" not in data:
+            self._discover(self._places.channel(data["channel_id"]))
         elif event == "MESSAGE_CREATE":
+            if "guild_id" not in data:
+                self._discover(self._places.channel(data["channel_id"]))
             self._spawn(self._said(self._places.channel(data["channel_id"]), data, frame), frame)
         elif event == "MESSAGE_UPDATE":
             self._spawn(self._edited(self._places.channel(data["channel_id"]), data, frame), frame)
         elif event in {"MESSAGE_DELETE", "MESSAGE_DELETE_BULK"}:
-            ids = [str(one) for one in data.get("ids") or [data["id"]]]
+            ids = [ident(one) for one in data.get("ids") or [data["id"]]]
             self._spawn(self._deleted(data, ids, frame), frame)
         elif event in _REACTIONS:
             self._spawn(self._reacted(data, frame, added=_REACTIONS[event]), frame)
         elif event == "INTERACTION_CREATE":
             self._spawn(self._interaction(data), "")
 
-    def _new_session(self) -> None:
+    def _new_session(self, shard: Sequence[int] | None) -> None:
+        """Mark every place behind whose events come by the shard (its number, how many)."""
+        number, of = shard or (0, 1)
+        newest = max((one.seen for one in self._places.channels.values()), default=0)
+        self._places.left_at = max(self._places.left_at, newest)
         for channel in self._places.channels.values():
-            if channel.seen:
+            where = channel.where
+            home = int(where.server or 0) if where is not None else None
+            ours = home is None or (home >> 22) % of == number  # direct channels: the first shard
+            if channel.seen and ours:
                 channel.fall_behind()
         self._work.set()
+
+    def _discover(self, channel: Channel) -> None:
+        """Read a direct channel that is new to us from where the last session ended."""
+        if not channel.seen and self._places.left_at:
+            channel.seen = self._places.left_at
+            channel.fall_behind()
+            self._work.set()
 
     # The tasks: one for catching up, one for each event.
 
@@ -112,7 +131,7 @@ class Intake:
         prefix = self._cursor_name("")
         for name, value in (await self._door.cursors(prefix)).items():
             channel = self._places.channel(name.removeprefix(prefix))
-            channel.seen, channel.saved = int(value), True
+            channel.seen, channel.saved = snowflake(value), True
             channel.fall_behind()
             self._places.left_at = max(self._places.left_at, channel.seen)
 
@@ -176,15 +195,15 @@ class Intake:
                 await self._commit(channel, [arrival], snowflake(data["id"]), live=True)
             except (StoreError, DeliveryError) as error:
                 _log.warning("message %s is left to the history: %s", data["id"], error)
-                before = snowflake(data["id"]) - 1
+                before = max(snowflake(data["id"]) - 1, 1)
                 channel.seen = min(channel.seen or before, before)
                 channel.fall_behind()
                 self._work.set()
 
     async def _with_roles(self, arrival: Arrival, where: Where) -> Arrival:
-        """Add the roles of who wrote at the desk: the history does not tell them."""
+        """Add the roles of who wrote in a server: the history does not tell them."""
         message = arrival.message
-        if message is None or not where.server or not self.scope.at_desk(where):
+        if message is None or not where.server:
             return arrival
         name = f"{where.server}/{message.author.id}"
         roles = self._places.roles.get(name)
@@ -197,9 +216,17 @@ class Intake:
                 member = {}  # they have left
             roles = tuple(str(role) for role in member.get("roles") or ())
             self._places.roles.put(name, roles)
-        return replace(
-            arrival, message=replace(message, author=replace(message.author, roles=roles))
-        )
+        admin = self._places.admin(where.server, message.author.id, roles)
+        author = replace(message.author, roles=roles, admin=admin)
+        return replace(arrival, message=replace(message, author=author))
+
+    def _with_standing(self, message: Message | None) -> Message | None:
+        """Say of who did something in a server whether they run it."""
+        if message is None or not message.server:
+            return message
+        author = message.author
+        admin = self._places.admin(message.server, author.id, author.roles)
+        return replace(message, author=replace(author, admin=author.admin or admin))
 
     async def _edited(self, channel: Channel, data: Payload, frame: str) -> None:
         await self._wait_for_older(channel)
@@ -213,8 +240,8 @@ class Intake:
         where = await self._place_of(channel, data)
         for message_id in ids if where is not None else ():
             author = self._places.authors.get(message_id) or (where.user if where else "")
-            if where is None or author == OURS or not (author or self.scope.at_desk(where)):
-                continue
+            if where is None or author == OURS:
+                continue  # whose it was, where nobody here remembers, the stored message tells
             message = normalize.deleted(message_id, where, author, self.scope, self._clock())
             await self._keep(self._arrival(message_id, frame, message), channel)
 
@@ -229,46 +256,31 @@ class Intake:
         message = normalize.reacted(
             data, where, self.scope, self._clock(), event=event, added=added, ours=ours
         )
-        await self._keep(self._arrival(event, frame, message), channel)
+        await self._keep(self._arrival(event, frame, self._with_standing(message)), channel)
 
     async def _interaction(self, data: Payload) -> None:
         """Ask what a button asks, or store what was done and only then say that it was heard."""
         raw = json.dumps({name: value for name, value in data.items() if name != "token"})
-        place = data.get("channel") or {}
-        channel = self._places.channel(data["channel_id"])
-        where: Where | None
         try:
-            asked = interactions.form(data, self._questions)
-            if asked is not None:
-                await self._answer(data, asked)
+            if await self._callbacks.ask(data):
                 return
-            where = normalize.where_of(place) if "type" in place else None
+            channel = self._places.channel(data["channel_id"])
+            place, server = data.get("channel") or {}, str(data.get("guild_id") or "")
+            where = normalize.where_of(place, server) if "type" in place else None
             where = where or await self._place_of(channel, data)
             if where is None:
+                return
+            if await self._callbacks.offer(data, at_desk=self.scope.at_desk(where)):
                 return
             message = interactions.read(data, where, self.scope)
             if message is None:
                 return
-            right = self._rights.keep(data)
+            name, right = ident(data["id"]), self._callbacks.right(data)
         except MALFORMED as error:
-            await self._keep(self._arrival(str(data["id"]), raw, error=repr(error)))
+            await self._keep(self._arrival(str(data.get("id")), raw, error=repr(error)))
             return
-        if not await self._keep(self._arrival(str(data["id"]), raw, message), channel):
-            return
-        if not await self._answer(data, DEFERRED if "message" in data else NOTED):
-            self._rights.drop(str(data["id"]))
-        right.open.set()
-
-    async def _answer(self, data: Payload, answer: Mapping[str, Any]) -> bool:
-        """Answer an interaction for the first time; False when Discord does not take it."""
-        try:
-            await self._rest.acknowledge(data, answer)
-        except OutcomeUnknown as error:
-            _log.warning("whether interaction %s was answered is unknown: %s", data["id"], error)
-        except DeliveryError as error:
-            _log.warning("interaction %s was not answered: %s", data["id"], error)
-            return False
-        return True
+        keep = self._keep(self._arrival(name, raw, message), channel)
+        await self._callbacks.take(data, right, keep)
 
     # The small steps.
 
@@ -278,7 +290,7 @@ class Intake:
             if str((payload.get("author") or {}).get("id")) == self.scope.me:
                 self._places.authors.put(str(payload["id"]), OURS)
             read = normalize.edited if edit else normalize.said
-            message = read(payload, where, self.scope)
+            message = self._with_standing(read(payload, where, self.scope))
         except MALFORMED as error:
             return self._arrival(str(payload.get("id")), raw, error=repr(error))
         return self._arrival(str(payload["id"]), raw, message)
@@ -286,11 +298,12 @@ class Intake:
     def _arrival(
         self, source: str, raw: str, message: Message | None = None, *, error: str = ""
     ) -> Arrival:
+        """Return what is kept of an event; of poison never the right to answer it."""
         return Arrival(
             platform="discord",
             bot=self.scope.bot,
             source_id=source,
-            raw=raw,
+            raw=_TOKEN.sub(r'\1""', raw) if error else raw,
             message=message,
             error=error,
         )
@@ -369,7 +382,7 @@ class Intake:
             self._places.authors.put(message.message_id, author.id)
             if message.private:
                 channel.where = replace(where, user=author.id)
-        if where.server and (author.roles or self.scope.at_desk(where)):
+        if where.server and message.kind in {"said", "edited"}:
             self._places.roles.put(f"{where.server}/{author.id}", author.roles)
 
     def _cursor_name(self, channel: str) -> str:

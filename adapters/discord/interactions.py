@@ -1,36 +1,47 @@
-"""Slash commands, presses and forms: what they mean, how they are answered, and whispers.
+"""Commands, presses and forms: what they mean, how they are answered, and whispers.
 
-A command or a press gives the right to answer its sender alone for a quarter of an hour. The right
-is a token that stands nowhere but in memory: after a restart such an answer goes to the place.
+A slash command and one from a message's menu mean the same to the rest of Heed. A command or a
+press gives the right to answer its sender alone for a quarter of an hour. The right is a token
+that stands nowhere but in memory: after a restart such an answer goes to the place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.discord.attachments import written_in
+from adapters.discord.markdown import unescaped
 from adapters.discord.normalize import (
     Payload,
     Scope,
     Where,
     as_marked,
     author_of,
+    ident,
     key_of,
     plain,
     snowflake,
     time_of,
+    words,
 )
 from adapters.discord.recent import Recent
 from core.message import Message, MessageKind
 from core.ports import Clock, Question
 
+DONE = "✓"
 DEFERRED = {"type": 6}  # the pressed message stays as it is
-NOTED = {"type": 4, "data": {"content": "✓", "flags": 64}}  # seen by the person alone
+NOTED = {"type": 4, "data": {"content": DONE, "flags": 64}}  # seen by the person alone
+LATER = {"type": 5, "data": {"flags": 64}}  # the same, and what it says follows
+ESCALATE = "Escalate this message"  # a command of a message's menu
 
-_SLASH, _COMPONENT, _FORM = 2, 3, 5
+_SLASH, _COMPONENT, _TYPING, _FORM = 2, 3, 4, 5
+_MESSAGE_MENU = 3  # kind of command
+_MENUS = {ESCALATE: "escalate"}
+_CHOICES, _CHOICE = 25, 100  # the most suggestions, and characters of one
 _OURS = re.compile(r"^[hu]:")
 _BUTTON = re.compile(r"h:[0-9a-z]+:([a-z]{2}):[0-9a-z]+")
 _LIVES = 890.0  # seconds; Discord gives 900
@@ -86,14 +97,18 @@ def read(payload: Payload, where: Where, scope: Scope) -> Message | None:
     text = f"/{meant.command} {argument}".strip() if meant.command else ""
     marked = as_marked(argument)
     return Message(
-        key=key_of(where, scope, str(person["id"])),
+        key=key_of(where, scope, ident(person["id"])),
         message_id=meant.message_id,
         author=author_of(person, member, str(payload.get("locale") or "")),
         sent_at=time_of(payload["id"]),
         kind=meant.kind,
         text=text,
         formatted=text if marked and text else marked,
+        reply_to=meant.reply_to or None,
+        reply_to_author=meant.reply_to_author,
+        forwarded_from=meant.whose,
         private=where.private,
+        server=where.server,
         command=meant.command,
         argument=argument,
         data=meant.data,
@@ -121,7 +136,7 @@ def form(payload: Payload, questions: Mapping[str, Question]) -> Mapping[str, An
     }
     quoted = str((payload.get("message") or {}).get("content") or "").partition("\n")[2]
     if question.quoted and quoted:
-        text["value"] = quoted[:_MOST]
+        text["value"] = unescaped(quoted)[:_MOST]
     rows = [{"type": 1, "components": [text]}]
     title = question.title[:_SHORT]
     return {"type": 9, "data": {"custom_id": name, "title": title, "components": rows}}
@@ -134,18 +149,58 @@ class _Meant:
     command: str = ""
     argument: str = ""
     data: str = ""
+    reply_to: str = ""
+    reply_to_author: str = ""
+    whose: str = ""  # the name of who wrote that one
 
 
-def _slash(payload: Payload, data: Payload) -> _Meant:
+def typed(payload: Payload) -> tuple[str, str] | None:
+    """Return the command that somebody is typing, and what of its text stands there so far."""
+    if payload["type"] != _TYPING:
+        return None
+    data = payload["data"]
+    focused = [one for one in data.get("options") or () if one.get("focused")]
+    return words(data["name"]).lower(), "".join(words(one.get("value")) for one in focused)
+
+
+def choices(found: Iterable[str]) -> Mapping[str, Any]:
+    """Return the answer that shows suggestions to whoever is typing."""
+    fitting = [one for one in found if 0 < len(one) <= _CHOICE][:_CHOICES]
+    return {"type": 8, "data": {"choices": [{"name": one, "value": one} for one in fitting]}}
+
+
+def _slash(payload: Payload, data: Payload) -> _Meant | None:
+    if data.get("type") == _MESSAGE_MENU:
+        return _about_a_message(payload, data)
     argument = " ".join(str(option["value"]) for option in data.get("options") or ())
-    return _Meant("command", str(payload["id"]), str(data["name"]).lower(), argument)
+    return _Meant("command", ident(payload["id"]), words(data["name"]).lower(), argument)
+
+
+def _about_a_message(payload: Payload, data: Payload) -> _Meant | None:
+    """Read a command of a message's menu: Discord brings that message, whatever the intents."""
+    name = _MENUS.get(words(data["name"]))
+    if name is None:
+        return None
+    target = ident(data["target_id"])
+    message = data["resolved"]["messages"][target]
+    author = message["author"]
+    foreign = author.get("bot") or message.get("webhook_id")  # nobody to bring a person to
+    return _Meant(
+        "command",
+        ident(payload["id"]),
+        name,
+        written_in(message),
+        reply_to=target,
+        reply_to_author="" if foreign else ident(author["id"]),
+        whose=author_of(author, {}).name,
+    )
 
 
 def _press(payload: Payload, data: Payload) -> _Meant | None:
     name = str(data["custom_id"])
     if not _OURS.match(name):
         return None
-    return _Meant("pressed", str(payload["message"]["id"]), data=name)
+    return _Meant("pressed", ident(payload["message"]["id"]), data=name)
 
 
 def _filled(payload: Payload, data: Payload) -> _Meant | None:
@@ -154,7 +209,7 @@ def _filled(payload: Payload, data: Payload) -> _Meant | None:
         return None
     [text] = [str(one["value"]) for one in _fields(data["components"])]
     message = payload.get("message") or payload
-    return _Meant("pressed", str(message["id"]), argument=text, data=name)
+    return _Meant("pressed", ident(message["id"]), argument=text, data=name)
 
 
 def _fields(rows: Any) -> list[Payload]:  # noqa: ANN401 -- raw JSON

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from adapters.discord.attachments import attachments, forwarded, unheard
+from adapters.discord.attachments import attachments, forwarded, unheard, written_in
+from adapters.discord.permissions import manages
 from core.message import Author, ConversationKey, Message, MessageKind
 
 Payload = Mapping[str, Any]
@@ -58,22 +59,31 @@ class Scope:
 
 def where_of(channel: Payload, server: str = "") -> Where:
     """Say what a channel payload is; `server` where the payload does not name its own."""
+    own = ident(channel["id"])
     if channel["type"] == _DIRECT:
         people = channel.get("recipients") or ()
-        user = str(people[0]["id"]) if people else ""
-        return Where(chat=str(channel["id"]), private=True, user=user)
-    server = str(channel.get("guild_id") or server)
+        user = ident(people[0]["id"]) if people else ""
+        return Where(chat=own, private=True, user=user)
+    server = ident(channel.get("guild_id") or server) if channel.get("guild_id") or server else ""
     if channel["type"] in _THREADS:
-        return Where(chat=str(channel["parent_id"]), thread=str(channel["id"]), server=server)
-    return Where(chat=str(channel["id"]), server=server)
+        return Where(chat=ident(channel["parent_id"]), thread=own, server=server)
+    return Where(chat=own, server=server)
 
 
-def snowflake(value: str) -> int:
+def snowflake(value: str | int) -> int:
     """Return an id as the number by which messages are ordered. Raises ValueError."""
+    plain = isinstance(value, str) and value.isascii() and value.isdecimal()
+    if not (plain or (isinstance(value, int) and not isinstance(value, bool))):
+        raise ValueError(f"{value!r:.40} is no id of Discord's")
     number = int(value)
     if not 0 < number < 1 << 63:
-        raise ValueError(f"{value} is no id of Discord's")
+        raise ValueError(f"{value!r:.40} is no id of Discord's")
     return number
+
+
+def ident(value: str | int) -> str:
+    """Return an id as text, however it came. Raises ValueError for what is none."""
+    return str(snowflake(value))
 
 
 def time_of(made: str) -> float:
@@ -108,6 +118,7 @@ def deleted(message_id: str, where: Where, author: str, scope: Scope, now: float
         kind="deleted",
         addressed=where.private or scope.at_desk(where),
         private=where.private,
+        server=where.server,
         event_id="deleted",
         order=snowflake(message_id),
     )
@@ -124,22 +135,24 @@ def reacted(  # noqa: PLR0913 -- what Discord leaves out is told by name
     person = member.get("user") or {"id": payload["user_id"]}
     here = where.private or scope.at_desk(where) or ours
     here = here or str(payload.get("message_author_id") or "") == scope.me != ""
+    who = ident(person["id"])
     watched = bool({where.chat, where.thread} & scope.watch)
     emoji = payload["emoji"]
     name = str(emoji.get("name") or "")
-    nobody = person.get("bot") or str(person["id"]) == scope.me
+    nobody = person.get("bot") or who == scope.me
     if nobody or not (here or watched) or (added and not name):
         return None
     shown = f":{name}:" if emoji.get("id") else name
     return Message(
-        key=key_of(where, scope, str(person["id"])),
-        message_id=str(payload["message_id"]),
+        key=key_of(where, scope, who),
+        message_id=ident(payload["message_id"]),
         author=author_of(person, member),
         sent_at=now,
         kind="reacted",
         data=shown if added else "",
         addressed=here,
         private=where.private,
+        server=where.server,
         event_id=event,
         order=snowflake(payload["message_id"]),
     )
@@ -156,7 +169,8 @@ def _written(
 ) -> Message | None:
     person = payload["author"]
     written = payload.get("type", 0) in _WRITTEN and not payload.get("webhook_id")
-    if not written or person.get("bot") or str(person["id"]) == scope.me:
+    who = ident(person["id"])
+    if not written or person.get("bot") or who == scope.me:
         return None
     addressed = where.private or scope.at_desk(where) or _speaks_to_us(payload, scope)
     answered = (payload.get("referenced_message") or {}).get("author") or {}
@@ -173,19 +187,20 @@ def _written(
     reference = payload.get("message_reference") or {}
     answers = reference.get("message_id") if payload.get("type") == _REPLY else None
     return Message(
-        key=key_of(where, scope, str(person["id"])),
-        message_id=str(payload["id"]),
+        key=key_of(where, scope, who),
+        message_id=ident(payload["id"]),
         author=author_of(person, payload.get("member") or {}),
         sent_at=at,
         kind=kind,
         text=text,
         formatted=as_marked(text),
         attachments=hung,
-        reply_to=str(answers) if answers else None,
-        reply_to_author=str(answered["id"]) if answers and answered else "",
+        reply_to=ident(answers) if answers else None,
+        reply_to_author=ident(answered["id"]) if answers and answered else "",
         addressed=addressed,
         overheard=overheard,
         private=where.private,
+        server=where.server,
         event_id=event,
         order=snowflake(payload["id"]),
         scored=not foreign,
@@ -202,11 +217,21 @@ def key_of(where: Where, scope: Scope, user: str) -> ConversationKey:
 def author_of(person: Payload, member: Payload, language: str = "") -> Author:
     """Read who did something; `member` is empty outside servers."""
     roles = tuple(str(role) for role in member.get("roles") or ())
-    return Author(id=str(person["id"]), name=_name(person), language=language, roles=roles)
+    admin = manages(int(member.get("permissions") or 0))  # only interactions tell it
+    return Author(
+        id=ident(person["id"]), name=_name(person), language=language, roles=roles, admin=admin
+    )
 
 
 def _name(person: Payload) -> str:
-    return str(person.get("global_name") or person.get("username") or "")
+    return words(person.get("global_name") or person.get("username"))
+
+
+def words(value: Any) -> str:  # noqa: ANN401 -- raw JSON
+    """Return a text, empty where there is none. Raises TypeError for what is no text."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where a text should be")
+    return value or ""
 
 
 def _time(stamp: str) -> float:
@@ -225,11 +250,11 @@ def _speaks_to_us(payload: Payload, scope: Scope) -> bool:
 
 def _text(payload: Payload, me: str) -> tuple[str, bool]:
     """Return the text, and whether it is somebody else's that was only forwarded."""
-    own = str(payload.get("content") or "")
+    own = words(payload.get("content"))
     if own or not (others := forwarded(payload)):
         return plain(_without_mention(own, me), payload.get("mentions") or ()), False
     forward = others[0]
-    return plain(str(forward.get("content") or ""), forward.get("mentions") or ()), True
+    return plain(written_in(forward), forward.get("mentions") or ()), True
 
 
 def plain(text: str, people: Iterable[Payload]) -> str:
@@ -248,4 +273,6 @@ def as_marked(text: str) -> str:
 
 
 def _without_mention(text: str, me: str) -> str:
-    return re.sub(rf"\s*<@!?{re.escape(me)}>", "", text).strip() if me else text.strip()
+    """Leave out the name by which the bot was called, unless nothing else was said."""
+    rest = re.sub(rf"\s*<@!?{re.escape(me)}>", "", text).strip() if me else text.strip()
+    return rest or text.strip()

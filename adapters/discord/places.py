@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.discord.normalize import Payload, Where, snowflake, where_of
+from adapters.discord.normalize import Payload, Where, ident, snowflake, where_of
+from adapters.discord.permissions import manages, permissions
 from adapters.discord.recent import Recent
 from core.message import Place
 
@@ -28,6 +29,9 @@ _TOLD: Mapping[str, Callable[[Any], Sequence[Payload]]] = {  # events that tell 
     "THREAD_CREATE": lambda data: [data],
     "THREAD_UPDATE": lambda data: [data],
 }
+
+
+_ROLES = frozenset({"GUILD_ROLE_CREATE", "GUILD_ROLE_UPDATE", "GUILD_ROLE_DELETE"})
 
 
 @dataclass(slots=True, eq=False)
@@ -62,25 +66,40 @@ class Places:
         self.authors: Recent[str] = Recent(_KEPT)  # message id -> user id, or OURS
         self.roles: Recent[tuple[str, ...]] = Recent(_KEPT)  # server/user -> ids of roles
         self.left_at = 0  # the newest id that was stored before this start
+        self._servers: dict[str, dict[str, Any]] = {}  # id, owner_id, and roles by their id
         self._tiers: dict[str, int] = {}
         self._emojis: dict[str, dict[str, str]] = {}
 
     def hear(self, event: str, data: Any) -> bool:  # noqa: ANN401 -- raw JSON
         """Learn from an event; False when it tells of no place. Raises one of MALFORMED."""
         if event in {"GUILD_CREATE", "GUILD_UPDATE", "GUILD_EMOJIS_UPDATE"}:
-            self._learn_server(str(data.get("guild_id") or data["id"]), data)
+            self._learn_server(ident(data.get("guild_id") or data["id"]), data)
+        elif event in _ROLES:
+            self._learn_role(ident(data["guild_id"]), event, data)
+        if event in {"CHANNEL_DELETE", "THREAD_DELETE"}:
+            gone = self.channels.pop(ident(data["id"]), None)
+            if gone is not None:
+                gone.catch_up()  # what waits for its history goes on
         if event not in _TOLD:
             return False
-        server = str(data["id"] if event == "GUILD_CREATE" else data.get("guild_id") or "")
+        server = ident(data["id"]) if event == "GUILD_CREATE" else str(data.get("guild_id") or "")
         for payload in _TOLD[event](data):
             self._learn(payload, server)
         return True
 
+    def admin(self, server: str, user: str, roles: Sequence[str]) -> bool:
+        """Say whether somebody runs a server or keeps order in it, as far as we were told."""
+        known = self._servers.get(server)
+        if known is None:
+            return False
+        return manages(permissions({**known, "roles": known["roles"].values()}, roles, (), user))
+
     def channel(self, channel_id: str) -> Channel:
-        """Return what is known of a channel; one never heard of is level."""
-        found = self.channels.get(str(channel_id))
+        """Return what is known of a channel; one never heard of is level. Raises ValueError."""
+        name = ident(channel_id)
+        found = self.channels.get(name)
         if found is None:
-            found = self.channels[str(channel_id)] = Channel(id=str(channel_id))
+            found = self.channels[name] = Channel(id=name)
             found.catch_up()
         return found
 
@@ -105,11 +124,23 @@ class Places:
         return next((names[name] for names in self._emojis.values() if name in names), "")
 
     def _learn_server(self, server: str, data: Payload) -> None:
+        known = self._servers.setdefault(server, {"id": server, "owner_id": "", "roles": {}})
+        if data.get("owner_id"):
+            known["owner_id"] = ident(data["owner_id"])
+        if data.get("roles") is not None:
+            known["roles"] = {ident(one["id"]): _role(one) for one in data["roles"]}
         if data.get("premium_tier") is not None:
             self._tiers[server] = int(data["premium_tier"])
         if data.get("emojis") is not None:
             named = {str(one["name"]): f"{one['name']}:{one['id']}" for one in data["emojis"]}
             self._emojis[server] = named
+
+    def _learn_role(self, server: str, event: str, data: Payload) -> None:
+        known = self._servers.setdefault(server, {"id": server, "owner_id": "", "roles": {}})
+        if event == "GUILD_ROLE_DELETE":
+            known["roles"].pop(ident(data["role_id"]), None)
+        else:
+            known["roles"][ident(data["role"]["id"])] = _role(data["role"])
 
     def _learn(self, payload: Payload, server: str) -> None:
         """Remember what a channel is, and where a channel never read before begins."""
@@ -126,3 +157,7 @@ class Places:
                 channel.fall_behind()
         elif channel.behind and newest <= channel.seen:
             channel.catch_up()
+
+
+def _role(payload: Payload) -> dict[str, Any]:
+    return {"id": ident(payload["id"]), "permissions": int(payload["permissions"])}

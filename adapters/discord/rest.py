@@ -16,32 +16,16 @@ import aiohttp
 import discord
 from discord.http import Route
 
-from core.errors import (
-    DeliveryError,
-    NotSent,
-    OutcomeUnknown,
-    Refused,
-    RetryAfter,
-    ThreadGone,
-    ThreadShut,
-    TooLarge,
-    Unreachable,
-)
+from adapters.discord.refusals import refusal
+from adapters.discord.tally import Tally
+from core.errors import DeliveryError, NotSent, OutcomeUnknown, RetryAfter
 
 FAULTS = (discord.DiscordException, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 
 BROKEN = (*FAULTS, ValueError, KeyError, TypeError)  # and answers that are no answers
 
-_GONE = 10003  # a channel or thread
-_MEANINGS: Mapping[int, type[DeliveryError]] = {
-    _GONE: Unreachable,  # and it is no thread: whoever is there is out of reach
-    50001: Unreachable,  # the place is not shown to us any more
-    50007: Unreachable,  # their direct messages are closed
-    50278: Unreachable,  # no server is shared
-    50083: ThreadShut,  # archived
-    160005: ThreadShut,  # locked
-    40005: TooLarge,
-}
+_EPHEMERAL = 1 << 6
+_REPEATED = frozenset({500, 502, 504, 524})  # the statuses after which the library asks again
 PAGE = 100  # the most messages that one history call gives
 
 
@@ -54,6 +38,7 @@ class Pace:
     heartbeat: float = 60.0  # the library's own patience; Discord's interval is 41.25
     identify: float = 5.0  # between two IDENTIFYs of one client
     hold: float = 30.0  # the longest that a live message waits for older ones to be fetched
+    answer: float = 2.0  # before an interaction is told that its answer takes longer; they have 3
     patience: float = 60.0  # for one call of the web side, its rate limit waits included
     closing: float = 5.0  # for a polite goodbye
     again: tuple[float, ...] = (0.3, 1.0, 3.0)  # between repeats of a broken send
@@ -71,15 +56,11 @@ def outcome(error: BaseException, *, in_thread: bool = False) -> DeliveryError:
 
 
 def _answer(error: discord.HTTPException, *, in_thread: bool) -> DeliveryError:
-    words = f"Discord refuses: {error.status} {error.code} {error.text}".strip()
     if error.status == 429:
         return RetryAfter(_seconds(error.response.headers.get("Retry-After")))
     if error.status == 401:
-        return NotSent(words)
-    if in_thread and error.code == _GONE:
-        return ThreadGone(words)
-    otherwise = TooLarge if error.status == 413 else Refused
-    return _MEANINGS.get(error.code, otherwise)(words)
+        return NotSent(f"Discord refuses the bot's token: {error.code} {error.text}".strip())
+    return refusal(error.status, error.code, error.text, in_thread=in_thread)
 
 
 def _seconds(header: str | None) -> float:
@@ -101,9 +82,10 @@ def translated() -> Iterator[None]:
 class Rest:
     """Logs in on first use; every method raises DeliveryError of the kind that fits."""
 
-    def __init__(self, token: str, pace: Pace) -> None:
+    def __init__(self, token: str, pace: Pace, tally: Tally) -> None:
         self._token = token
         self._pace = pace
+        self._tally = tally
         self._client: discord.Client | None = None
         self._door = asyncio.Lock()
         self._closed = False
@@ -113,9 +95,10 @@ class Rest:
         async with self._door:
             if self._closed:
                 raise NotSent("Heed is stopping")
+            self._tally.check()
             if self._client is None:
                 try:
-                    self._client = await logged_in(self._token, self._pace)
+                    self._client = await logged_in(self._token, self._pace, self._tally)
                 except BROKEN as error:
                     found = outcome(error)
                     if isinstance(found, RetryAfter):
@@ -159,6 +142,23 @@ class Rest:
         )
         return found
 
+    async def server(self, server: str) -> Mapping[str, Any]:
+        """Return the payload of a server: its owner and its roles."""
+        found: Mapping[str, Any] = await self._ask(
+            lambda client: client.http.get_guild(int(server), with_counts=False)
+        )
+        return found
+
+    async def application(self) -> Mapping[str, Any]:
+        """Return the payload of the bot's application."""
+        found: Mapping[str, Any] = await self._ask(lambda client: client.http.application_info())
+        return found
+
+    async def me(self) -> str:
+        """Return the bot's own user id."""
+        client = await self.open()
+        return str(client.user.id) if client.user is not None else ""
+
     async def download(self, url: str) -> bytes:
         """Return what lies at an address of Discord's own store of files."""
         found: bytes = await self._ask(lambda client: client.http.get_from_cdn(url))
@@ -173,6 +173,20 @@ class Rest:
             webhook_token=str(payload["token"]),
         )
         await self._ask(lambda client: client.http.request(route, json=answer), patience=3.0)
+
+    async def amend(self, payload: Mapping[str, Any], text: str, *, first: bool) -> None:
+        """Tell the sender of an interaction something more; `first`: in place of the first answer.
+
+        Nobody else sees it.
+        """
+        route = Route(
+            "PATCH" if first else "POST",
+            "/webhooks/{webhook_id}/{webhook_token}" + ("/messages/@original" if first else ""),
+            webhook_id=int(payload["application_id"]),
+            webhook_token=str(payload["token"]),
+        )
+        body = {"content": text} | ({} if first else {"flags": _EPHEMERAL})
+        await self._ask(lambda client: client.http.request(route, json=body))
 
     async def register(self, commands: Sequence[Mapping[str, Any]]) -> None:
         """Put the global slash commands in place of those that stand there."""
@@ -192,13 +206,34 @@ class Rest:
                 return await call(client)
 
 
-async def logged_in(token: str, pace: Pace) -> discord.Client:
+def _posted_once() -> aiohttp.TraceConfig:
+    """Return what keeps the library from repeating a broken POST by itself.
+
+    It may have made a thread or shown a message: whether it may come again is for us to say. Of
+    the answers to one interaction Discord takes the first, so those are left to the library.
+    """
+
+    async def ended(_session: object, _: object, call: aiohttp.TraceRequestEndParams) -> None:
+        ours = call.method == "POST" and not call.url.path.endswith("/callback")
+        if ours and call.response.status in _REPEATED:
+            raise discord.DiscordServerError(call.response, None)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(ended)
+    return trace
+
+
+async def logged_in(token: str, pace: Pace, tally: Tally | None = None) -> discord.Client:
     """Return a client that can call the web side. Raises what the library raises."""
+    trace = _posted_once()
+    if tally is not None:
+        tally.listen(trace)
     client = discord.Client(
         intents=discord.Intents(guilds=True),  # no gateway; the library warns without this one
         allowed_mentions=discord.AllowedMentions.none(),
         max_messages=None,
         max_ratelimit_timeout=pace.patience / 2,
+        http_trace=trace,
     )
     try:
         async with asyncio.timeout(pace.patience):

@@ -17,9 +17,12 @@ import discord
 from discord.http import Route, handle_message_parameters
 
 from adapters.discord.interactions import Right, Rights
+from adapters.discord.markdown import shown
 from adapters.discord.media import loaded, uploads
 from adapters.discord.places import OURS, Places
+from adapters.discord.recent import Recent
 from adapters.discord.rest import BROKEN, Pace, Rest, outcome
+from adapters.discord.sketch import Sketcher
 from adapters.discord.threads import Threads, ajar
 from core.errors import (
     DeliveryError,
@@ -32,7 +35,9 @@ from core.errors import (
     Unreachable,
 )
 from core.message import Place, Post, Receipt
+from core.ports import Clock, Remember, Sketch
 
+PLACEHOLDER = "…"
 NONCE_LIVES = 120.0  # seconds that we trust Discord to remember a nonce: "the past few minutes"
 
 _log = logging.getLogger(__name__)
@@ -41,6 +46,9 @@ _SILENT = discord.AllowedMentions.none()
 _BUTTONS, _FILES, _LABEL = 25, 10, 80  # the most under one message, and of a button
 _DANGER = frozenset({"nn", "bk"})  # codes of buttons that cannot be taken back easily
 _MARKS = {"sent": "✅", "edited": "✏️", "failed": "❌"}
+_TYPED = 1000  # channels whose last typing sign is remembered
+_TYPING = 7.5  # seconds in which a sign of typing need not be repeated
+_SOON = 10.0  # seconds that what is unfinished may take
 _CHANGES = frozenset({"edit", "redraw", "delete", "mark", "react"})  # of a message that is there
 _NO_MESSAGE = 10008
 _ARCHIVED = 50083
@@ -68,23 +76,28 @@ class Sender:
         places: Places,
         rights: Rights,
         pace: Pace,
+        clock: Clock,
         on_alarm: Callable[[str], None],
     ) -> None:
+        self._clock = clock
         self._rest = rest
         self._places = places
         self._rights = rights
         self._pace = pace
         self._on_alarm = on_alarm
         self._threads = Threads()
+        self._sketcher = Sketcher(self._attempt, clock)
+        self._typed: Recent[float] = Recent(_TYPED)  # channels, and when typing was shown there
 
     async def deliver(self, post: Post) -> Receipt:
         """Do what a post says. Raises DeliveryError of the kind that fits."""
-        for name in (post.place.chat, post.place.thread, post.message_id, post.reply_to):
-            if name and not name.isdecimal():
-                raise Refused(f"{name} is no id of Discord's")
-        if post.kind in _CHANGES and post.message_id is None:
-            raise Refused(f"{post.kind} needs the id of the message it changes")
+        begun = await self._sketcher.settle(post)
+        if begun is not None and post.message_id is None:
+            post = replace(post, message_id=begun)
+        self._typed.drop(post.place.thread or post.place.chat)  # what arrives ends it
+        _check(post)
         client = await self._rest.open()
+        post = replace(post, text=shown(post))
         if post.files or post.media:
             post = await loaded(self._rest, post, self._places.upload_limit(post.place))
         if post.whisper and post.message_id is None:
@@ -93,17 +106,33 @@ class Sender:
                 return whispered
         try:
             receipt = await self._persist(client, post)
-        except (Refused, TooLarge):
-            if not post.files or post.kind not in {"card", "redraw"}:
+        except (Refused, TooLarge) as error:
+            other = _otherwise(post, error)
+            if other is None:
                 raise
-            post = replace(post, files=())  # better without its picture than not at all
-            receipt = await self._persist(client, post)
+            receipt = await self._persist(client, post := other)
         if post.pin and post.message_id is None:
             await self._pin(client, post.place, receipt.message_id)
         return receipt
 
+    def previews(self, place: Place) -> bool:
+        """Say whether a reply would show now while it is written."""
+        return self._sketcher.shows(place)
+
+    async def preview(self, place: Place, sketch: Sketch, remember: Remember) -> None:
+        """Show a reply while it is written. Raises nothing."""
+        await self._sketcher.show(place, sketch, remember)
+
+    async def close(self) -> None:
+        """End what nobody waits for."""
+        await self._sketcher.close()
+
     async def typing(self, place: Place) -> None:
-        """Show that somebody is thinking. Raises DeliveryError."""
+        """Show that somebody is thinking; it lasts ten seconds. Raises DeliveryError."""
+        channel, now = place.thread or place.chat, self._clock()
+        if now - (self._typed.get(channel) or 0.0) < _TYPING:
+            return
+        self._typed.put(channel, now)
         client = await self._rest.open()
         try:
             async with asyncio.timeout(5):
@@ -111,26 +140,46 @@ class Sender:
         except BROKEN as error:
             raise outcome(error) from error
 
+    async def _attempt(self, post: Post) -> Receipt:
+        """Do what a post says, once and soon. Raises DeliveryError."""
+        client = await self._rest.open()
+        self._typed.drop(post.place.thread or post.place.chat)
+        try:
+            async with asyncio.timeout(_SOON):
+                return await self._once(client, replace(post, text=shown(post)))
+        except BROKEN as error:
+            raise self._meaning(error, post) from error
+
     async def _persist(self, client: discord.Client, post: Post) -> Receipt:
         """Do it, again where the connection broke at once and a repeat does no harm."""
-        once = post.kind == "thread" and post.message_id is None
+        began, said = self._clock(), replace(post, whisper="")  # what came here is said openly
+        doubtful = False
         for pause in (*self._pace.again, None):
             try:
                 async with asyncio.timeout(self._pace.patience):
                     return await self._once(client, post)
             except BROKEN as error:
                 found = self._meaning(error, post)
-                if pause is None or once or not _quick_break(error, found):
+                if doubtful and post.message_id is None and not isinstance(found, OutcomeUnknown):
+                    raise OutcomeUnknown(str(found)) from error  # the first try may have arrived
+                if pause is None or not _quick_break(error, found):
                     raise found from error
-            await asyncio.sleep(pause)
+                await asyncio.sleep(pause)
+                if not repeatable(replace(said, age=post.age + self._clock() - began)):
+                    raise found from error
+                doubtful = True
         raise OutcomeUnknown("the connection to Discord keeps breaking")
 
     async def _once(self, client: discord.Client, post: Post) -> Receipt:
         if post.kind == "thread":
             act = self._threads.make if post.message_id is None else self._threads.update
             return await act(client, post)
+        if post.message_id is None and post.kind == "delete":
+            looked = replace(post, kind="reply", text=PLACEHOLDER)  # its nonce finds the message
+            sent = await self._send(client, looked)
+            post = replace(post, message_id=sent.message_id)
         if post.message_id is None:
-            return await self._send(client, post)
+            return await self._send(client, post, insist=True)
         try:
             await self._alter(client, post)
         except discord.HTTPException as error:
@@ -141,7 +190,7 @@ class Sender:
                     await self._alter(client, post)
             except discord.Forbidden:
                 raise error from None  # it is not ours to open: it stays shut
-        return Receipt(message_id=post.message_id)
+        return Receipt(message_id=post.message_id or "")
 
     async def _alter(self, client: discord.Client, post: Post) -> None:
         if post.kind == "delete":
@@ -151,8 +200,12 @@ class Sender:
         else:
             await _change(client, post)
 
-    async def _send(self, client: discord.Client, post: Post) -> Receipt:
-        """Send one message, and as many more as its files need."""
+    async def _send(self, client: discord.Client, post: Post, *, insist: bool = False) -> Receipt:
+        """Send one message, and as many more as its files need.
+
+        The nonce may have brought back a message of an earlier try, which may read otherwise:
+        who insists on the words has them put in.
+        """
         target = _target(client, post.place)
         ids: list[str] = []
         for start in range(0, max(len(post.files), 1), _FILES):
@@ -170,6 +223,8 @@ class Sender:
             )
             ids.append(str(sent.id))
             self._places.authors.put(ids[-1], OURS)
+            if insist and start == 0 and not post.files and _reads_otherwise(sent, post):
+                await _change(client, replace(post, message_id=ids[0]))
         return Receipt(message_id=ids[0], more=tuple(ids[1:]))
 
     async def _delete(self, client: discord.Client, post: Post) -> None:
@@ -247,12 +302,38 @@ class Sender:
         fixed = code in _FIXED or (post.kind == "delete" and code in _NO_RIGHT)
         if fixed and post.message_id is not None and post.kind != "thread":
             return Unchangeable(str(found))
-        if isinstance(found, RetryAfter) and isinstance(error, discord.HTTPException):
+        banned = isinstance(error, discord.HTTPException) and error.status == 429
+        if isinstance(found, RetryAfter) and banned:
             self._on_alarm(
                 "Discord turned the bot away without a rate limit of its own (perhaps a ban of "
                 "this address by its front door): look at how often Heed is refused."
             )
         return found
+
+
+def _check(post: Post) -> None:
+    """Raise Refused for what Discord could not even be asked."""
+    for name in (post.place.chat, post.place.thread, post.message_id, post.reply_to):
+        if name and not name.isdecimal():
+            raise Refused(f"{name} is no id of Discord's")
+    found = post.message_id is not None or post.kind == "delete"  # that one is looked for
+    if post.kind in _CHANGES and not found:
+        raise Refused(f"{post.kind} needs the id of the message it changes")
+
+
+def _otherwise(post: Post, error: DeliveryError) -> Post | None:
+    """Return what is sent in place of a post that was refused; None: nothing is."""
+    if post.files and post.kind in {"card", "redraw"}:
+        return replace(post, files=())  # better without its picture than not at all
+    if post.kind == "reply" and post.message_id and isinstance(error, Unchangeable):
+        return replace(post, message_id=None, nonce=f"{post.nonce[:22]}-2")  # somebody deleted it
+    return None
+
+
+def _reads_otherwise(sent: discord.Message, post: Post) -> bool:
+    """Say whether a message has other words than a post, or lacks its buttons."""
+    lacks = bool(post.buttons) and not sent.components
+    return lacks or sent.content.strip() != post.text.strip()
 
 
 async def _change(client: discord.Client, post: Post) -> None:
@@ -284,9 +365,7 @@ async def _follow_up(client: discord.Client, right: Right, post: Post) -> str:
 
 
 def _quick_break(error: BaseException, found: DeliveryError) -> bool:
-    """Say whether to repeat here: broken at once, and not yet repeated by the library."""
-    if isinstance(error, discord.DiscordServerError):
-        return error.status == 503
+    """Say whether to repeat here: broken at once, and nobody knows what came of it."""
     return isinstance(found, OutcomeUnknown) and not isinstance(error, TimeoutError)
 
 

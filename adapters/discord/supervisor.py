@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 _ACK = 11  # gateway op of a heartbeat's answer
 _SLOW = 30.0  # seconds of latency
-_DROPS, _DROP_WINDOW = 5, 30.0
+_DROPS, _DROP_WINDOW = 5, 30.0  # of one shard
 _DAY, _MANY_SESSIONS, _LONG_PAUSE = 86_400.0, 500, 300.0  # 1000 sessions a day are allowed
 
 LOCKED_OUT = (
@@ -41,8 +41,14 @@ NO_INTENT = (
 )
 _FATAL = {
     4004: LOCKED_OUT,
-    4010: "Discord refuses the shard that Heed asked for: report it, Heed uses none.",
-    4011: "The bot is in too many servers for one connection: take it out of some.",
+    4010: (
+        "Discord refuses the shard that Heed asked for: set discord.shards = 0, so that Discord "
+        "itself says how many there are."
+    ),
+    4011: (
+        "The bot is in too many servers for its connections: set discord.shards = 0, so that "
+        "Discord itself says how many it needs, and start Heed again."
+    ),
     4012: "Discord no longer speaks this version of its gateway: update discord.py.",
     4013: "Discord does not know an intent that Heed asked for: update discord.py.",
     4014: NO_INTENT,
@@ -59,8 +65,16 @@ def use_addresses(api_base: str, gateway_url: str) -> None:
 class Gateway(discord.Client):
     """One connection's worth of client; keeps the times by which its health is judged."""
 
-    def __init__(self, intents: discord.Intents, intake: Intake, clock: Clock, pace: Pace) -> None:
+    def __init__(
+        self,
+        intents: discord.Intents,
+        intake: Intake,
+        clock: Clock,
+        pace: Pace,
+        shard_count: int | None = None,
+    ) -> None:
         super().__init__(
+            shard_count=shard_count,
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
             max_messages=None,
@@ -74,9 +88,16 @@ class Gateway(discord.Client):
         self.born = clock()
         self.frame = ""  # the last one: if the client dies of it, it is the poison
         self.frame_at = self.sign_at = self.born  # a sign of life: READY, RESUMED or an answer
-        self.sessions = 0
-        self.ready = False  # READY or RESUMED came since the last drop
-        self.drops: deque[float] = deque(maxlen=_DROPS + 1)
+        self.sessions = self.identifies = 0
+        self.up: set[int] = set()  # shards whose READY or RESUMED came since their last drop
+        self.drops: deque[float] = deque(maxlen=10_000)
+
+        self._down: dict[int, float] = {}  # shards that are not well, since when
+
+    @property
+    def parts(self) -> int:
+        """Return how many connections there should be; 0 until Discord has said it."""
+        return self.shard_count or 0 if isinstance(self, discord.AutoShardedClient) else 1
 
     def sockets(self) -> list[DiscordWebSocket]:
         """Return the connections for which a heart still beats, also one not yet handed over."""
@@ -95,7 +116,8 @@ class Gateway(discord.Client):
         if op == _ACK or event in {"READY", "RESUMED"}:
             self.sign_at = self.frame_at
         if event in {"READY", "RESUMED"}:
-            self.ready = True
+            if not isinstance(self, discord.AutoShardedClient):
+                self.up.add(0)
             self.sessions += event == "READY"
             self.drops.clear()
         if event:
@@ -103,14 +125,28 @@ class Gateway(discord.Client):
 
     async def on_disconnect(self) -> None:
         """Count the drops, so that a spinning client is noticed."""
-        self.ready = False
+        if not isinstance(self, discord.AutoShardedClient):
+            self.up.clear()
         self.drops.append(self._now())
+
+    async def on_shard_connect(self, shard: int) -> None:
+        """Note that one of several connections has a session."""
+        self.up.add(shard)
+
+    async def on_shard_resumed(self, shard: int) -> None:
+        """Note that one of several connections has its session again."""
+        self.up.add(shard)
+
+    async def on_shard_disconnect(self, shard: int) -> None:
+        """Note that one of several connections was lost."""
+        self.up.discard(shard)
 
     async def before_identify_hook(  # type: ignore[explicit-override]  # typing has it from 3.12
         self, shard_id: int | None, *, initial: bool = False
     ) -> None:
         """Keep the distance between two IDENTIFYs that Discord asks for."""
         del shard_id
+        self.identifies += 1
         if not initial:
             await asyncio.sleep(self._pace.identify)
 
@@ -119,14 +155,29 @@ class Gateway(discord.Client):
         now = self._now()
         if now - self.sign_at > self._pace.silence:
             return f"no answer from Discord's gateway for {self._pace.silence:.0f} s"
-        if len(self.drops) > _DROPS and now - self.drops[0] < _DROP_WINDOW:
+        for shard, latency in getattr(self, "latencies", ()):  # several connections
+            if shard in self.up and math.isfinite(latency):
+                self._down.pop(shard, None)
+            elif now - self._down.setdefault(shard, now) > self._pace.silence:
+                return f"no answer from shard {shard} of Discord's gateway"
+        while self.drops and now - self.drops[0] >= _DROP_WINDOW:
+            self.drops.popleft()
+        if len(self.drops) > _DROPS * max(self.parts, 1):
             return "Discord's gateway drops every connection"
         return ""
 
     def healthy(self) -> bool:
         """Say whether frames come, and heartbeats are answered in time."""
         quick = math.isfinite(self.latency) and self.latency < _SLOW
-        return self.ready and quick and self._now() - self.frame_at < self._pace.silence
+        whole = 0 < self.parts == len(self.up)
+        return whole and quick and self._now() - self.frame_at < self._pace.silence
+
+
+class Shards(Gateway, discord.AutoShardedClient):
+    """Several connections, each for its part of the servers; direct messages come by the first.
+
+    The library takes them for one, so that a dead one among them is seen by its own heart alone.
+    """
 
 
 class Supervisor:
@@ -142,6 +193,7 @@ class Supervisor:
         backoff: Sequence[float],
         on_alarm: Callable[[str], None],
         watching: bool,
+        shards: int,
     ) -> None:
         self._token = token
         self._intake = intake
@@ -150,6 +202,7 @@ class Supervisor:
         self._backoff = backoff
         self._on_alarm = on_alarm
         self._watching = watching  # whether to ask for the Message Content intent
+        self._shards = shards
         self._client: Gateway | None = None
         self._fatal = ""
         self._problem = ""
@@ -165,7 +218,7 @@ class Supervisor:
                 end = await self._life(client)
             finally:
                 await self._bury(client)
-            self._sessions.extend([self._clock()] * client.sessions)
+            self._sessions.extend([self._clock()] * client.identifies)
             lasted = client.sessions > 0 and self._clock() - client.born > self._pace.silence
             deaths = 1 if lasted else deaths + 1
             await asyncio.sleep(self._learn_from(client, end, deaths))
@@ -185,7 +238,10 @@ class Supervisor:
     def _fresh(self) -> Gateway:
         intents = discord.Intents.default()
         intents.message_content = self._watching
-        return Gateway(intents, self._intake, self._clock, self._pace)
+        if self._shards == 1:
+            return Gateway(intents, self._intake, self._clock, self._pace)
+        count = self._shards or None  # None: the library asks Discord
+        return Shards(intents, self._intake, self._clock, self._pace, shard_count=count)
 
     async def _life(self, client: Gateway) -> BaseException | str | None:
         """Run one client to its end, and say what ended it."""

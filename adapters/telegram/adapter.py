@@ -7,36 +7,38 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import telegram
-from telegram import BotCommand
 from telegram.request import HTTPXRequest
 
+from adapters.telegram.groups import Groups
 from adapters.telegram.intake import arrival, unreadable
 from adapters.telegram.line import Line
 from adapters.telegram.media import Carrier
+from adapters.telegram.menus import Commands, Menus
 from adapters.telegram.normalize import ALLOWED, Account
 from adapters.telegram.outcome import REJECTED, TokenRejected, hide
 from adapters.telegram.poll import SLACK, Backoff, Poll, Pulse
 from adapters.telegram.send import Sender
 from adapters.telegram.topics import link_to
-from core.errors import DeliveryError, RetryAfter, SetupError, StoreError
+from core.errors import DeliveryError, RetryAfter, SetupError, StoreError, Unreachable
 from core.message import Arrival, File, Media, Place, Post, Receipt, TextLimit
-from core.ports import Clock, Door, Health, Remember
+from core.ports import Clock, Door, Gate, Health, Remember, Sketch
 
 API_BASE = "https://api.telegram.org/bot"
 FILE_BASE = "https://api.telegram.org/file/bot"
 SECRET_HEADER = "x-telegram-bot-api-secret-token"  # noqa: S105 - a header's name
 _CHANGES = frozenset({"reply", "edit", "redraw", "delete", "mark", "react"})
 _WEBHOOK_CHECK = 60.0  # seconds between two looks at what Telegram knows of our webhook
+_CONNECTIONS = 20  # requests that Telegram may make to it at once; all wait for one database
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Commands = Mapping[str, Sequence[tuple[str, str]]]  # language -> (name, description)
 
 
 def _nobody(_problem: str) -> None:
@@ -64,6 +66,9 @@ class TelegramAdapter:
         webhook_secret: str = "",
         poll_timeout: float = 25.0,
         commands: Commands | None = None,
+        group_commands: Commands | None = None,
+        admin_commands: Commands | None = None,
+        staff_commands: Commands | None = None,
         on_alarm: Callable[[str], None] = _nobody,
         call_timeout: float = 15.0,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
@@ -74,7 +79,7 @@ class TelegramAdapter:
         self._door, self._clock, self._mode = door, clock, mode
         self._desk_chats, self._watch = desk_chats, watch
         self._webhook_url, self._secret = webhook_url, webhook_secret
-        self._commands, self._backoff = commands or {}, backoff
+        self._backoff = backoff
         self._account: Account | None = None  # known once Telegram has told our name
         self._poll_transport = HTTPXRequest(
             connection_pool_size=2, read_timeout=poll_timeout + SLACK, connect_timeout=10.0
@@ -93,9 +98,18 @@ class TelegramAdapter:
         window = 3 * (poll_timeout if mode == "polling" else _WEBHOOK_CHECK)
         self._pulse = Pulse(clock, window, on_alarm)
         self._line = Line(clock)
-        self._sender = Sender(self._bot, self._line, clock)
+        self._sender = Sender(self._bot, self._line)
         self._carrier = Carrier(self._bot, self._line)
         self._loose: set[asyncio.Task[None]] = set()  # calls that nobody waits for
+        self._menus = Menus(
+            self._bot,
+            self._line,
+            people=commands or {},
+            groups=group_commands or {},
+            admins=admin_commands or {},
+            staff=staff_commands or {},
+        )
+        self._groups = Groups(self._bot, self._line, clock, self._task)
 
     async def run(self) -> None:
         """Serve until cancelled. Survives every fault of the platform; never returns early."""
@@ -104,14 +118,28 @@ class TelegramAdapter:
         try:
             await self._learn_moves()
             await self._learn_name()
-            self._start(self._offer_commands())
+            self._start(self._menus.offer(self._desk_chats))
+            self._groups.learn(self._desk_chats | self._watch)
+            for pause in self._backoff:
+                await self._listen()
+                await asyncio.sleep(pause)
+        finally:
+            await self.close()
+
+    async def _listen(self) -> None:
+        """Take in what Telegram tells, until cancelled; returns only where that broke."""
+        try:
             if self._mode == "webhook":
                 await self._keep_webhook()
             else:
                 await self._insist(self._bot.delete_webhook)  # else every poll is a conflict
                 await self._poll.run(self._store, self._pulse, self._backoff)
-        finally:
-            await self.close()
+        # A bot that looks healthy and hears nothing is the worst that can happen: whatever it was
+        # that broke, it is told and the listening starts anew.
+        except Exception as error:  # noqa: BLE001
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            broke = f"{type(error).__name__} in {where.name}"  # its words may be somebody's
+            self._pulse.bad(f"listening was broken off by {broke} and starts anew")
 
     async def check(self) -> None:
         """Ask Telegram who we are. Raises SetupError for a token that it refuses.
@@ -127,6 +155,7 @@ class TelegramAdapter:
     async def close(self) -> None:
         """End connections; `run` does it by itself, and may be called again afterwards."""
         self._line.close()
+        await self._sender.close()
         for task in tuple(self._loose):
             task.cancel()
         await asyncio.gather(*self._loose, return_exceptions=True)
@@ -134,6 +163,8 @@ class TelegramAdapter:
 
     async def deliver(self, post: Post, remember: Remember) -> Receipt:
         """Send or edit one post. Raises DeliveryError."""
+        if self._groups.put_out(post.place):
+            raise Unreachable("the bot was removed from this group: somebody has to add it again")
         return await self._sender.deliver(post, remember)
 
     def repeatable(self, post: Post) -> bool:
@@ -155,12 +186,28 @@ class TelegramAdapter:
         await self._sender.typing(place)
 
     def previews(self, place: Place) -> bool:
-        """Say whether a reply shows while it is written: in private chats."""
-        return not place.chat.startswith("-")
+        """Say whether a reply shows while it is written: where the chat is not too busy."""
+        return self._sender.previews(place)
 
-    async def preview(self, place: Place, draft: int, text: str) -> None:
-        """Show a reply while it is written, in private chats."""
-        await self._sender.preview(place, draft, text)
+    async def preview(self, place: Place, sketch: Sketch, remember: Remember) -> None:
+        """Show a reply while it is written."""
+        await self._sender.preview(place, sketch, remember)
+
+    async def gates(self, place: Place) -> list[Gate]:
+        """Ask what lets messages of a group through to us. Raises DeliveryError."""
+        if not place.chat.startswith("-"):
+            return []
+        heard = place.chat in self._desk_chats or place.chat in self._watch
+        return await self._groups.gates(place, updates=await self._told(), heard=heard)
+
+    async def _told(self) -> Gate:
+        """Say whether Telegram tells us of all that we ask for: a poll does so by itself."""
+        missing: set[str] = set()
+        if self._mode == "webhook":
+            info = await self._line.call(self._bot.get_webhook_info)
+            missing = set(ALLOWED).difference(info.allowed_updates or ())
+        values = {"missing": ", ".join(sorted(missing))}
+        return Gate(name="telegram_updates", open=not missing, values=values)
 
     def link(self, place: Place, message_id: str) -> str:
         """Return the address of a message in a supergroup; other chats have none."""
@@ -204,12 +251,18 @@ class TelegramAdapter:
         """Return what an update is; what follows a move in one batch is read by the new id."""
         if self._account is None:  # run() learns the name before it polls
             raise StoreError("the bot does not know its own name yet")
+        if isinstance(update, bytes):
+            return unreadable(update, self._account, "no JSON that can be read")
         came = arrival(update, self._account, now=self._clock())
+        self._groups.hear(update)
+        if came.message is None and (callback := _callback(update)):
+            self._start(self._sender.answer(callback))  # not ours, and yet a button spins
         if came.message is not None and came.message.kind == "moved":
             self._follow(came.message.key.chat, came.message.data)
         return came
 
     async def _take_in(self, arrivals: list[Arrival], cursor: tuple[str, str] | None) -> None:
+        arrivals = await self._groups.sign(arrivals)
         await self._door.take_in(arrivals, cursor=cursor)
         for message in (each.message for each in arrivals if each.message is not None):
             if message.kind == "pressed":
@@ -274,10 +327,15 @@ class TelegramAdapter:
         told = False
         while True:
             info = await self._insist(self._bot.get_webhook_info)
-            if not told or info.url != self._webhook_url:
+            asked = set(info.allowed_updates or ()) >= set(ALLOWED)
+            if not told or info.url != self._webhook_url or not asked:
                 await self._insist(
                     lambda: self._bot.set_webhook(
-                        self._webhook_url, secret_token=self._secret, allowed_updates=ALLOWED
+                        self._webhook_url,
+                        secret_token=self._secret,
+                        allowed_updates=ALLOWED,
+                        max_connections=_CONNECTIONS,
+                        drop_pending_updates=False,
                     )
                 )
                 told = True
@@ -288,31 +346,22 @@ class TelegramAdapter:
                 self._pulse.good()
             await asyncio.sleep(_WEBHOOK_CHECK)
 
-    async def _offer_commands(self) -> None:
-        """Set the command menu of each language where it has changed."""
-        for language, wanted in self._menus().items():
-            try:
-                await self._offer_menu(language, wanted)
-            except DeliveryError as error:
-                log.warning("the command menu could not be set: %s", error)
-
-    async def _offer_menu(self, language: str, wanted: list[tuple[str, str]]) -> None:
-        now = await self._line.call(lambda: self._bot.get_my_commands(language_code=language))
-        if [(each.command, each.description) for each in now] != wanted:
-            menu = [BotCommand(name, said) for name, said in wanted]
-            await self._line.call(lambda: self._bot.set_my_commands(menu, language_code=language))
-
-    def _menus(self) -> dict[str, list[tuple[str, str]]]:
-        """Return the menus by two-letter code; "" is for every other language."""
-        menus = {language[:2]: list(menu) for language, menu in self._commands.items()}
-        if menus and "" not in menus:
-            menus[""] = menus.get("en") or next(iter(menus.values()))
-        return menus
-
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what nobody waits for."""
+        _ = self._task(work)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._loose.add(task)
         task.add_done_callback(self._loose.discard)
+        return task
+
+
+def _callback(update: Any) -> str:  # noqa: ANN401 - raw JSON
+    """Return the id of the press that an update is, empty where it is none."""
+    query = update.get("callback_query") if isinstance(update, dict) else None
+    number = query.get("id") if isinstance(query, dict) else None
+    return number if isinstance(number, str) else ""
 
 
 def _check_settings(token: str, api_base: str, mode: str, url: str, secret: str) -> None:

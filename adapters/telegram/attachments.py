@@ -27,7 +27,7 @@ _EVENT_NAMES = (  # what Telegram tells by way of a message: nobody has said any
     " general_forum_topic_hidden general_forum_topic_unhidden giveaway_created"
     " giveaway_completed video_chat_scheduled video_chat_started video_chat_ended"
     " video_chat_participants_invited suggested_post_approved suggested_post_declined"
-    " suggested_post_approval_failed suggested_post_paid suggested_post_refunded gift unique_gift"
+    " suggested_post_approval_failed suggested_post_paid suggested_post_refunded"
     " gift_upgrade_sent managed_bot_created chat_owner_changed chat_owner_left"
 )
 _AROUND, _EVENTS = frozenset(_AROUND_NAMES.split()), frozenset(_EVENT_NAMES.split())
@@ -148,6 +148,8 @@ _WORDS: dict[str, Callable[[Part], str]] = {
     "story": _story,
     "paid_media": _named("paid_media"),
     "live_photo": _named("live_photo"),
+    "gift": _named("gift"),
+    "unique_gift": _named("unique_gift"),
     "giveaway": _named("giveaway"),
     "giveaway_winners": _named("giveaway_winners"),
 }

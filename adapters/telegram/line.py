@@ -10,7 +10,7 @@ from typing import TypeVar
 from telegram import MessageEntity, ReplyParameters
 from telegram.error import ChatMigrated, TelegramError
 
-from adapters.telegram.markup import sendable, shown
+from adapters.telegram.markup import plain, shown
 from adapters.telegram.outcome import Unformatted, outcome
 from adapters.telegram.pace import Pacer
 from core.errors import DeliveryError, NotSent, OutcomeUnknown, Refused, RetryAfter
@@ -59,10 +59,12 @@ class Line:
         if wait > longest:
             raise RetryAfter(wait)
         await asyncio.sleep(self._pacer.take(chat, messages))
+        if (held := self._pacer.held(chat)) > 0:  # told meanwhile
+            raise RetryAfter(held)
         return await self._made(place, make, follow=follow)
 
     async def unpaced(self, place: Place, make: Callable[[str], Awaitable[T]]) -> T:
-        """Call without a slot of the chat's own: for what is no message, as a reaction."""
+        """Call without waiting for a slot: for what is no message, or has its slot already."""
         if (held := self._pacer.held(self.chat(place))) > 0:
             raise RetryAfter(held)
         return await self._made(place, make, follow=True)
@@ -71,9 +73,17 @@ class Line:
         """Count a message that an unpaced call turned out to make."""
         self._pacer.take(self.chat(place))
 
-    def busy(self, chat: str) -> bool:
-        """Say whether a chat has to wait for its next slot."""
-        return self._pacer.wait(chat) > 0
+    def crowded(self, place: Place) -> bool:
+        """Say whether for a while nothing unfinished is to be shown in a chat."""
+        return self._pacer.crowded(self.chat(place))
+
+    def spare(self, place: Place, *, slot: bool = True) -> bool:
+        """Take a slot for what is unfinished if one can be spared. `slot`: it counts as sent."""
+        return not self._closed and self._pacer.spare(self.chat(place), slot=slot)
+
+    def rest(self, place: Place, seconds: float) -> None:
+        """Show nothing unfinished in a chat for so long."""
+        self._pacer.rest(self.chat(place), seconds)
 
     async def _made(self, place: Place, make: Callable[[str], Awaitable[T]], *, follow: bool) -> T:
         chat = self.chat(place)
@@ -139,7 +149,7 @@ async def worded(post: Post, make: Callable[[str, list[MessageEntity] | None], A
     except Unformatted:
         if entities is None:
             raise
-        return await make(sendable(post.text), None)
+        return await make(plain(post), None)
 
 
 def answering(post: Post) -> ReplyParameters | None:

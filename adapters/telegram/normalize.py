@@ -20,7 +20,15 @@ from core.message import Author, ConversationKey, Message
 
 Update = Mapping[str, Any]
 ANONYMOUS = "Support"  # the name of an anonymous administrator of the desk
-ALLOWED = ("message", "edited_message", "callback_query", "message_reaction", "my_chat_member")
+ALLOWED = (
+    "message",
+    "edited_message",
+    "callback_query",
+    "message_reaction",
+    "my_chat_member",
+    "chat_member",  # read by groups.py: who manages a group
+)
+_GROUPS = frozenset({"group", "supergroup"})
 
 _COMMAND = re.compile(r"/(?P<name>\w{1,64})(?:@(?P<bot>\w+))?(?:\s+(?P<rest>.*))?", re.DOTALL)
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # no database takes NUL or half a character
@@ -53,7 +61,7 @@ def normalize(update: Update, account: Account, *, now: float) -> Message | None
     if "message_reaction" in update:
         return _reacted(update, account)
     if "my_chat_member" in update:
-        return _left_or_back(update, account)
+        return _own_standing(update, account)
     return None
 
 
@@ -91,7 +99,7 @@ def _key(chat: Mapping[str, Any], message: Update, author: Author, bot: str) -> 
 
 
 def _writer(message: Update, account: Account) -> Author | None:
-    """Return who wrote a message: in the desk also the staff who write in the group's own name."""
+    """Return who wrote a message, also where they write in the group's own name."""
     if "from" not in message:
         return None
     group = message.get("sender_chat")
@@ -100,10 +108,15 @@ def _writer(message: Update, account: Account) -> Author | None:
     return _nobody_named(group, account) if group["id"] == message["chat"]["id"] else None
 
 
-def _nobody_named(group: Mapping[str, Any], account: Account) -> Author | None:
-    """Return who acts in a group's own name: in the desk's, one of the staff; elsewhere nobody."""
-    name = str(number_of(group["id"]))
-    return Author(id=name, name=ANONYMOUS, anonymous=True) if name in account.desk_chats else None
+def _nobody_named(group: Mapping[str, Any], account: Account) -> Author:
+    """Return who acts in a group's own name: one of its administrators, in the desk's one of staff.
+
+    Telegram does not tell which one.
+    """
+    number = str(number_of(group["id"]))
+    staff = number in account.desk_chats
+    name = ANONYMOUS if staff else text_of(group.get("title", ""))
+    return Author(id=number, name=name, anonymous=staff, admin=True)
 
 
 def _said(message: Update, account: Account) -> Message | None:
@@ -155,6 +168,7 @@ def _said(message: Update, account: Account) -> Message | None:
         addressed=addressed,
         overheard=overheard,
         private=private,
+        own_thread=_opened_by(message) == account.bot,
         command=ours["name"].lower() if ours else "",
         argument=(ours["rest"] or "").strip() if ours else "",
         order=number_of(message["message_id"]),
@@ -172,6 +186,12 @@ def _answered(message: Update) -> Mapping[str, Any] | None:
     if answered is None or "forum_topic_created" in answered:
         return None
     return answered
+
+
+def _opened_by(message: Update) -> str:
+    """Return the id of who opened the topic that a plain message stands in; else nothing."""
+    opening: Mapping[str, Any] = message.get("reply_to_message") or {}
+    return _writer_id(opening) if "forum_topic_created" in opening else ""
 
 
 def _writer_id(message: Update) -> str:
@@ -282,16 +302,19 @@ def _pressed(query: Update, account: Account, now: float) -> Message | None:
 
 
 def _reacted(update: Update, account: Account) -> Message | None:
-    """Read a reaction in a private chat or the desk. Telegram does not tell in which topic."""
+    """Read a reaction to any message: core knows which ones are ours.
+
+    Telegram does not tell in which topic, and in a group only to administrators.
+    """
     change = update["message_reaction"]
     chat = change["chat"]
     private = chat["type"] == "private"
-    if not private and str(chat["id"]) not in account.desk_chats:
+    if not private and chat["type"] not in _GROUPS:
         return None
     user = change.get("user")
     author = _author(user) if user else _nobody_named(change["actor_chat"], account)
     emoji = _emoji(change)
-    if author is None or author.is_bot or emoji is None:
+    if author.is_bot or emoji is None or (not user and author.id != str(chat["id"])):
         return None
     at = number_of(change["date"])
     return Message(
@@ -318,18 +341,36 @@ def _emoji(change: Mapping[str, Any]) -> str | None:
     return ([one for one in new if one not in old] or new or [""])[-1]
 
 
-def _left_or_back(update: Update, account: Account) -> Message | None:
-    """Read that a person blocked the bot, or took it back; groups coming and going is no case."""
+def within(member: Mapping[str, Any]) -> bool:
+    """Say whether a chat's member is in it."""
+    status = text_of(member["status"])
+    return status not in {"left", "kicked"} and member.get("is_member") is not False
+
+
+def _own_standing(update: Update, account: Account) -> Message | None:
+    """Read that a person blocked the bot or took it back, or that a group let it in.
+
+    A group that puts it out tells nothing of any person there: see groups.py.
+    """
     change = update["my_chat_member"]
-    if change["chat"]["type"] != "private":
-        return None
-    status = text_of(change["new_chat_member"]["status"])
-    author, at = _author(change["from"]), number_of(change["date"])
+    chat, new = change["chat"], change["new_chat_member"]
+    inside, at = within(new), number_of(change["date"])
+    private = chat["type"] == "private"
+    if not private:
+        came = inside and not within(change["old_chat_member"])
+        if not came or chat["type"] not in _GROUPS:
+            return None
+    author = _author(change["from"])
+    if author.is_bot and not private:  # an administrator who acts in the group's name
+        author = _nobody_named(chat, account)
+    status = text_of(new["status"])
     return Message(
-        key=_key(change["chat"], {}, author, account.bot),
+        key=_key(chat, {}, author, account.bot),
         message_id="",
         author=author,
         sent_at=float(at),
-        kind="left" if status in {"kicked", "left"} else "returned",
-        event_id=f"{status}:{at}:{update['update_id']}",
+        kind="joined" if not private else "returned" if inside else "left",
+        addressed=private,
+        private=private,
+        event_id=f"{status}:{at}:{number_of(update['update_id'])}",
     )

@@ -9,6 +9,7 @@ hence its errors are known by name.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -53,6 +54,10 @@ class NoText(Refused):
     """The message to edit is a file: what it has is a caption."""
 
 
+class NoRight(Unreachable):
+    """The bot may not write in this group."""
+
+
 class Unformatted(Refused):
     """Telegram cannot use the formatting; the same text plain is welcome."""
 
@@ -63,23 +68,23 @@ class TokenRejected(NotSent):
 
 def outcome(error: TelegramError) -> DeliveryError:
     """Return the error of ours that says what is safe next."""
-    said = f"Telegram: {error.message}"
+    said = error.message
     ours: DeliveryError = OutcomeUnknown(f"no clear answer from Telegram ({_name(error)})")
     if isinstance(error, FloodControl):
         wait = error.retry_after
         ours = RetryAfter(wait.total_seconds() if isinstance(wait, timedelta) else wait)
     elif isinstance(error, Forbidden):
-        ours = Unreachable(said)
+        ours = _told(_SHUT_OUT, said, Unreachable)
     elif isinstance(error, BadRequest):  # before its base, NetworkError: it is an answer
-        ours = _refusal(error.message)
+        ours = _slow(said) or _told(_REFUSALS, said, Refused)
     elif isinstance(error, InvalidToken | EndPointNotFound):
         ours = TokenRejected(REJECTED)
     elif isinstance(error, Conflict):
-        ours = NotSent(said)
+        ours = NotSent(f"Telegram: {said}")
     elif error.message.startswith("Too Many Requests"):
         ours = RetryAfter(_FLOOD_WITHOUT_TIME)
     elif error.message.startswith("Request Entity Too Large"):
-        ours = TooLarge(said)
+        ours = TooLarge(f"Telegram: {said}")
     elif type(error.__cause__).__name__ in _NEVER_LEFT:
         ours = NotSent("Telegram could not be reached")
     return ours
@@ -90,26 +95,74 @@ def _name(error: BaseException) -> str:
     return _name(error.__cause__) if error.__cause__ else type(error).__name__
 
 
-_REFUSALS: tuple[tuple[type[Refused], tuple[str, ...]], ...] = (  # the first that fits
-    (NotModified, ("message is not modified", "topic_not_modified")),
-    (Gone, ("message to edit not found", "message to delete not found", "message_id_invalid")),
-    (NoText, ("there is no text in the message",)),
-    (Unchangeable, ("message can't be edited", "message can't be deleted", "there is no caption")),
-    (ThreadGone, ("message thread not found", "topic_deleted", "topic_id_invalid")),
-    (ThreadShut, ("topic_closed",)),
-    (NoThread, ("not a forum", "create a topic", "edit the topic", "manage topics")),
-    (TooLarge, ("file is too big", "request entity too large")),
-    (Unformatted, ("entit",)),  # "can't parse entities", ENTITY_BOUNDS_INVALID, ...
+_NO_RIGHT = "the bot may not write in this group: an administrator has to let it send messages"
+_REMOVED = "the bot is not in this group: somebody has to add it again"
+_NOBODY = "this account or group no longer exists"
+_UNKNOWN = "this chat does not exist, or has never written to the bot"
+_UPGRADED = "the group has a new id, which Telegram did not tell"
+_SHUT = "this topic is closed"
+_GONE = "this topic was deleted"
+
+_Row = tuple[type[DeliveryError], str, tuple[str, ...]]  # class, our words, parts of Telegram's
+_SHUT_OUT: tuple[_Row, ...] = (  # the first that fits
+    (Unreachable, "this person has blocked the bot", ("blocked by the user",)),
+    (Unreachable, _NOBODY, ("deactivated", "group chat was deleted")),
+    (Unreachable, "this person has not written to the bot yet", ("initiate conversation",)),
+    (Unreachable, _REMOVED, ("kicked", "not a member", "bot is not in", "chat not found")),
+    (NoRight, _NO_RIGHT, ("rights", "chat_write_forbidden", "chat_restricted", "not allowed")),
+)
+_REFUSALS: tuple[_Row, ...] = (
+    (NotModified, "", ("message is not modified", "topic_not_modified")),
+    (
+        Gone,
+        "this message is gone",
+        ("message to edit not found", "message to delete not found", "message_id_invalid"),
+    ),
+    (NoText, "", ("there is no text in the message",)),
+    (
+        Unchangeable,
+        "this message can no longer be changed",
+        ("message can't be edited", "message can't be deleted", "there is no caption"),
+    ),
+    (ThreadGone, _GONE, ("message thread not found", "topic_deleted", "topic_id_invalid")),
+    (ThreadShut, _SHUT, ("topic_closed",)),
+    (NoThread, "", ("not a forum", "create a topic", "edit the topic", "manage topics")),
+    (TooLarge, "", ("file is too big", "request entity too large")),
+    (Unreachable, _NOBODY, ("user_deactivated", "deactivated", "input_user_deactivated")),
+    (Unreachable, _REMOVED, ("not a member of", "user_not_participant", "channel_private")),
+    (
+        NoRight,
+        _NO_RIGHT,
+        (
+            "chat_write_forbidden",
+            "chat_restricted",
+            "not enough rights to send text",
+            "no rights to send",
+            "need administrator rights in the channel",
+            "user_banned_in_channel",
+        ),
+    ),
+    (Unreachable, _UNKNOWN, ("chat not found", "peer_id_invalid")),
+    (Refused, _UPGRADED, ("group chat was upgraded",)),
+    (Refused, "the message to answer is gone", ("message to be replied not found",)),
+    (Refused, "", ("not enough rights",)),  # to pin, to send files of one kind ...
+    (Unformatted, "", ("entit",)),  # "can't parse entities", ENTITY_BOUNDS_INVALID, ...
 )
 
 
-def _refusal(said: str) -> Refused:
-    """Sort a refusal by Telegram's own words."""
+def _told(rows: tuple[_Row, ...], said: str, otherwise: type[DeliveryError]) -> DeliveryError:
+    """Sort an answer by Telegram's own words, which stay in the message."""
     lower = said.lower()
-    for kind, words in _REFUSALS:
-        if any(each in lower for each in words):
-            return kind(f"Telegram: {said}")
-    return Refused(f"Telegram: {said}")
+    for kind, ours, parts in rows:
+        if any(each in lower for each in parts):
+            return kind(f"{ours} (Telegram: {said})" if ours else f"Telegram: {said}")
+    return otherwise(f"Telegram: {said}")
+
+
+def _slow(said: str) -> RetryAfter | None:
+    """Return how long slow mode asks to wait, where it says so in this older way."""
+    found = re.search(r"slowmode_wait_(\d{1,6})", said.lower())
+    return RetryAfter(float(found[1])) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ SLACK = 10.0  # seconds an answer may be late, above the poll's own timeout
 _TWO_POLLERS = "another program polls Telegram with the same token: stop one of the two"
 
 _ALLOWED = json.dumps(ALLOWED)
+_NUMBER = re.compile(rb'"update_id"\s*:\s*(\d{1,18})(?!\d)')
 
 Store = Callable[[list[Any], int], Awaitable[None]]  # (raw updates, the offset that confirms them)
 
@@ -40,6 +42,14 @@ class BadPoll(HeedError):
 
 class Rejected(BadPoll):
     """401 or 404: most likely the token is wrong, yet one of them may be a hiccup."""
+
+
+class Unreadable(BadPoll):
+    """A good answer whose body no parser takes; `body` is what came."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("answered with something that cannot be read")
+        self.body = body
 
 
 class Pulse:
@@ -103,6 +113,7 @@ class Poll:
 
     def __init__(self, transport: HTTPXRequest, address: str, timeout: float) -> None:
         self._transport, self._address, self._timeout = transport, address, timeout
+        self._strange = b""  # the last body that could not be read
 
     async def run(self, store: Store, pulse: Pulse, backoff: Backoff) -> None:
         """Fetch and store until cancelled.
@@ -116,10 +127,13 @@ class Poll:
         while True:
             try:
                 updates = await self._fetch(offset)
-                offset = 0
+                offset, self._strange = 0, b""
                 if updates:
                     offset = _after(updates)
                     await store(updates, offset)
+            except Unreadable as error:
+                offset = await self._set_aside(error, store, pulse)
+                await asyncio.sleep(next(pauses))
             except (BadPoll, StoreError, RetryAfter) as error:
                 if isinstance(error, StoreError):
                     offset = 0  # nothing was stored, so nothing may be confirmed
@@ -130,9 +144,30 @@ class Poll:
                 pulse.good()
                 pauses = iter(backoff)
 
+    async def _set_aside(self, error: Unreadable, store: Store, pulse: Pulse) -> int:
+        """Park the one update that no parser takes; return the offset that confirms it, or 0.
+
+        Broken on the way, an answer never comes twice in the same bytes. One that does is
+        Telegram's own: then updates are asked for one by one until the strange one stands alone.
+        """
+        pulse.bad(str(error))
+        again, self._strange = error.body == self._strange, error.body
+        numbers = _NUMBER.findall(error.body)
+        if not again or len(numbers) != 1:
+            return 0
+        offset = int(numbers[0]) + 1
+        try:
+            await store([error.body], offset)
+        except StoreError as problem:
+            pulse.bad(str(problem))
+            return 0
+        self._strange = b""
+        return offset
+
     async def _fetch(self, offset: int) -> list[Any]:
         """Return the raw updates of one long poll. Raises BadPoll, or RetryAfter."""
-        query = {"limit": 100, "timeout": int(self._timeout), "allowed_updates": _ALLOWED}
+        most = 1 if self._strange else 100
+        query = {"limit": most, "timeout": int(self._timeout), "allowed_updates": _ALLOWED}
         if offset:
             query["offset"] = offset
         try:
@@ -147,6 +182,9 @@ class Poll:
         if status == 409:
             raise BadPoll(_TWO_POLLERS)
         answer = _json(body)
+        if answer is None and status == 200:
+            raise Unreadable(body)
+        answer = answer or {}
         if status == 429:
             raise RetryAfter(_seconds(answer))
         updates = answer.get("result")
@@ -155,12 +193,12 @@ class Poll:
         return updates
 
 
-def _json(body: bytes) -> dict[str, Any]:
-    """Return the answer's object, empty where it is none."""
+def _json(body: bytes) -> dict[str, Any] | None:
+    """Return the answer's object, empty where it is another value; None: it cannot be read."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        return {}
+        return None
     return answer if isinstance(answer, dict) else {}
 
 

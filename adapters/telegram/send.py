@@ -7,9 +7,9 @@ the worst that a broken connection leaves is an orphan placeholder, never two an
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import telegram
@@ -17,20 +17,18 @@ from telegram import LinkPreviewOptions, MessageEntity, ReactionTypeEmoji
 from telegram.constants import ChatAction
 
 from adapters.telegram.line import Line, answering, thread_of, worded
-from adapters.telegram.markup import MOST, keyboard, sendable
+from adapters.telegram.markup import keyboard, shown
 from adapters.telegram.media import Carrier
 from adapters.telegram.outcome import Gone, NoText, NotModified
+from adapters.telegram.sketch import Sketcher
 from adapters.telegram.topics import Topics
 from core.errors import DeliveryError, Refused
 from core.message import Place, Post, Receipt
-from core.ports import Clock, Remember
+from core.ports import Remember, Sketch
 
 PLACEHOLDER = "…"
 MARKS = {"sent": "👌", "edited": "✍", "failed": "👎"}  # a bot may give only some emoji
 _PIN_WAIT = 30.0  # seconds a pin may wait for its slot: its message is there, nobody else waits
-_PREVIEW_STEP = 1.0  # seconds between two drafts in one chat
-_PREVIEW_PATIENCE = 1.5  # seconds a draft may take: the reply is not written on meanwhile
-_PREVIEW_REST = 30.0  # seconds without drafts for a chat where one took longer
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 
 log = logging.getLogger(__name__)
@@ -39,19 +37,22 @@ log = logging.getLogger(__name__)
 class Sender:
     """Speaks through the library's Bot. Every method raises DeliveryError but where it says."""
 
-    def __init__(self, bot: telegram.Bot, line: Line, clock: Clock) -> None:
-        self._bot, self._line, self._clock = bot, line, clock
+    def __init__(self, bot: telegram.Bot, line: Line) -> None:
+        self._bot, self._line = bot, line
         self._topics, self._carrier = Topics(bot, line), Carrier(bot, line)
-        self._previewed: dict[str, float] = {}  # chats, and when the next draft may be shown
+        self._sketcher = Sketcher(bot, line, self)
 
     async def deliver(self, post: Post, remember: Remember) -> Receipt:
         """Do what the row says."""
+        begun = await self._sketcher.settle(post)
+        if begun is not None and post.message_id is None:
+            post = replace(post, message_id=begun)
         if post.kind == "thread":
             return await self._topics.deliver(post)
         if post.kind == "reply":
             return await self._reply(post, remember)
         if post.kind == "delete":
-            return await self._delete(post, _meant(post))
+            return await self._delete(post, _meant(post) if post.message_id else 0)
         if post.kind in {"mark", "react"}:
             return await self._react(post, _meant(post))
         half_sent = post.kind != "picture" and (post.media or post.files)
@@ -79,10 +80,16 @@ class Sender:
         return await self._edit(post, int(placeholder))
 
     async def _send(
-        self, post: Post, text: str, entities: list[MessageEntity] | None = None
+        self,
+        post: Post,
+        text: str,
+        entities: list[MessageEntity] | None = None,
+        *,
+        paced: bool = True,
     ) -> str:
         """Send a new message and return its id."""
-        message = await self._line.paced(
+        call = self._line.paced if paced else self._line.unpaced
+        message = await call(
             post.place,
             lambda chat: self._bot.send_message(
                 chat,
@@ -107,10 +114,17 @@ class Sender:
         return Receipt(message_id=str(message_id))
 
     async def _change(
-        self, post: Post, message_id: int, text: str, entities: list[MessageEntity] | None
+        self,
+        post: Post,
+        message_id: int,
+        text: str,
+        entities: list[MessageEntity] | None,
+        *,
+        paced: bool = True,
     ) -> None:
+        call = self._line.paced if paced else self._line.unpaced
         with suppress(NotModified):
-            await self._line.paced(
+            await call(
                 post.place,
                 lambda chat: self._bot.edit_message_text(
                     text,
@@ -123,7 +137,12 @@ class Sender:
             )
 
     async def _delete(self, post: Post, message_id: int) -> Receipt:
-        """Delete a message; one that is gone is done. The message that began a topic takes all."""
+        """Delete a message; one that is gone, or never came, is done.
+
+        The message that began a topic takes all.
+        """
+        if not message_id:
+            return Receipt(message_id="")
         with suppress(Gone):
             if str(message_id) == post.place.thread:
                 await self._topics.delete(post)
@@ -167,28 +186,26 @@ class Sender:
             lambda: self._bot.send_chat_action(chat, ChatAction.TYPING, message_thread_id=thread)
         )
 
-    async def preview(self, place: Place, draft: int, text: str) -> None:
-        """Show a reply while it is written: private chats, at most once a second each.
+    def previews(self, place: Place) -> bool:
+        """Say whether a reply would show now while it is written."""
+        return self._sketcher.shows(place)
 
-        Raises nothing.
-        """
-        now, chat = self._clock(), place.chat
-        if chat.startswith("-") or not text.strip() or self._line.busy(chat):
-            return
-        if now < self._previewed.get(chat, 0.0):
-            return
-        waiting = {each: at for each, at in self._previewed.items() if now < at}
-        self._previewed = waiting | {chat: now + _PREVIEW_STEP}
-        shown, number, thread = sendable(text[-MOST // 2 :]), abs(draft) or 1, thread_of(place)
-        try:
-            async with asyncio.timeout(_PREVIEW_PATIENCE):
-                await self._line.quietly(
-                    lambda: self._bot.send_message_draft(
-                        int(chat), number, shown, message_thread_id=thread
-                    )
-                )
-        except TimeoutError:
-            self._previewed[chat] = now + _PREVIEW_REST
+    async def preview(self, place: Place, sketch: Sketch, remember: Remember) -> None:
+        """Show a reply while it is written. Raises nothing."""
+        await self._sketcher.show(place, sketch, remember)
+
+    async def close(self) -> None:
+        """End what nobody waits for."""
+        await self._sketcher.close()
+
+    async def begin(self, post: Post) -> str:
+        """Send the placeholder of a reply that has its slot; return its id."""
+        return await self._send(post, PLACEHOLDER, paced=False)
+
+    async def go_on(self, post: Post, message_id: int) -> None:
+        """Edit the text so far into the placeholder of a reply that has its slot."""
+        text, entities = shown(post)
+        await self._change(post, message_id, text, entities, paced=False)
 
 
 def _meant(post: Post) -> int:

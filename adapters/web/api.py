@@ -102,7 +102,7 @@ class Api:
     clock: Clock
     ready: Ready
     metrics: Callable[[], bytes]
-    webhook: Webhook | None
+    webhooks: Mapping[str, Webhook]  # by the path's last part, which the first bot has not
     pace: Pace
     closing: asyncio.Event
 
@@ -114,6 +114,7 @@ class Api:
             Route("/readyz", self.readyz),
             Route("/metrics", self.figures),
             Route("/telegram/webhook", self.telegram, methods=["POST"]),
+            Route("/telegram/webhook/{bot}", self.telegram, methods=["POST"]),
         ]
 
     async def chat(self, request: Request) -> Response:
@@ -176,7 +177,8 @@ class Api:
 
     async def telegram(self, request: Request) -> Response:
         """Hand an update to the Telegram adapter, which checks its secret; answer its status."""
-        if self.webhook is None:
-            raise HTTPException(404, "No webhook is set up: see HEED_TELEGRAM__MODE.")
+        webhook = self.webhooks.get(request.path_params.get("bot", ""))
+        if webhook is None:
+            raise HTTPException(404, "No webhook is set up here: see HEED_TELEGRAM__MODE.")
         body = await read_body(request, _UPDATE)
-        return Response(status_code=await self.webhook(request.headers, body))
+        return Response(status_code=await webhook(request.headers, body))

@@ -15,7 +15,10 @@ from typing import Any
 from adapters.web.numbers import DAY, Speech, grouped, part, percent
 from adapters.web.view import Facts
 
-NAMES = ("messages", "moods", "cases", "replies", "settled", "verdicts", "hours", "latency")
+NAMES = (
+    *("messages", "moods", "cases", "replies", "settled", "verdicts", "thumbs", "hours"),
+    "latency",
+)
 WIDTH, HEIGHT = 640, 160  # of a drawing without the script
 SHADES = 5  # of the busiest hours, beside none
 _WORKDAY = range(9, 18)
@@ -39,7 +42,7 @@ class Chart:
 
 def charts(figures: Facts, speech: Speech) -> list[Chart]:
     """Return every chart of a range, in the order of the page."""
-    made = (_messages, _moods, _cases, _replies, _settled, _verdicts, _hours, _latency)
+    made = (_messages, _moods, _cases, _replies, _settled, _verdicts, _thumbs, _hours, _latency)
     return [make(figures, speech) for make in made]
 
 
@@ -159,6 +162,27 @@ def _replies(figures: Facts, speech: Speech) -> Chart:
     columns = (("at", "time"), ("n", "count"), ("median", "seconds"), ("p90", "seconds"))
     return Chart(
         name="replies", sentence=sentence, columns=columns, rows=rows, size=figures["size"],
+        plot=plot,
+    )  # fmt: skip
+
+
+def _thumbs(figures: Facts, speech: Speech) -> Chart:
+    rows = [(one["at"], one["up"], one["down"]) for one in figures["thumbs"]]
+    up, down = (figures["feedback"][side] for side in ("up", "down"))
+    sentence = str(speech.words["thumbs_said" if up + down else "thumbs_none"]).format(
+        up=speech.count("n_up", up),
+        down=speech.count("n_down", down),
+        share=percent(part(up, up + down)),
+    )
+    plot = _plot(
+        figures,
+        rows,
+        (("up", 1, "bars", "left", "count"), ("down", 2, "line", "left", "count")),
+        speech,
+    )
+    columns = (("at", "time"), ("up", "count"), ("down", "count"))
+    return Chart(
+        name="thumbs", sentence=sentence, columns=columns, rows=rows, size=figures["size"],
         plot=plot,
     )  # fmt: skip
 

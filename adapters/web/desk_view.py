@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from adapters.web.explain import trace_view
-from adapters.web.view import moved_view, signed, spark, tag_view
+from adapters.web.view import moved_view, signed, spark, tag_view, thumbs_view
 
 Facts = Mapping[str, Any]
 
@@ -168,6 +168,7 @@ def _line_view(line: Facts, reader: Reader) -> dict[str, Any]:
         "day": "",
         "stamp": reader.stamp(line["at"]),
         "tag": tag_view(line.get("tag"), reader.t),
+        "thumbs": thumbs_view(line.get("thumbs"), reader.t),
         "made": " · ".join(x for x in (line.get("model"), line.get("prompt_version")) if x),
         "mark": _mark_view(mark, d),
         "files": [_file_view(one, d) for one in line.get("files") or ()],

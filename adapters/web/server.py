@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,7 +22,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message as Sent, Receive, Scope, Send
 
-from adapters.web.api import Api, Ready
+from adapters.web.api import Api, Ready, Webhook
 from adapters.web.arrival import BOT, PLATFORM
 from adapters.web.desk import DeskPages
 from adapters.web.guard import Guard, Pace
@@ -35,7 +35,7 @@ from adapters.web.stream import json_answer
 from adapters.web.view import HERE
 from core.errors import EngineBusy, EngineError, Refused, SetupError, StoreError
 from core.message import File, Media, Place, Post, Receipt, TextLimit
-from core.ports import Clock, Desk, Health, Remember
+from core.ports import Clock, Desk, Gate, Health, Remember, Sketch
 
 _CODES = {
     400: "bad_request",
@@ -118,7 +118,7 @@ class WebAdapter:
         token: str = "",
         ready: Ready,
         metrics: Callable[[], bytes],
-        webhook: Callable[[Mapping[str, str], bytes], Awaitable[int]] | None = None,
+        webhooks: Mapping[str, Webhook] | None = None,
         per_minute: int = 60,
     ) -> None:
         self._host = host
@@ -133,7 +133,7 @@ class WebAdapter:
             clock=clock,
             ready=ready,
             metrics=metrics,
-            webhook=webhook,
+            webhooks=webhooks or {},
             pace=Pace(per_minute),
             closing=self._closing,
         )
@@ -257,8 +257,12 @@ class WebAdapter:
         """Every piece reaches the page as it is written."""
         return True
 
-    async def preview(self, place: Place, draft: int, text: str) -> None:
+    async def preview(self, place: Place, sketch: Sketch, remember: Remember) -> None:
         """Do nothing: tokens reach the page by the board."""
+
+    async def gates(self, place: Place) -> list[Gate]:  # noqa: ARG002
+        """Whatever is posted arrives."""
+        return []
 
     def link(self, place: Place, message_id: str) -> str:  # noqa: ARG002
         """Nothing on the page has an address of its own."""

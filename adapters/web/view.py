@@ -19,6 +19,7 @@ from core.errors import DeskError, HeedError
 HERE = Path(__file__).parent
 TENSE, UPSET = -0.35, -0.55  # where the mood level changes on the way down
 _GLYPHS = {"positive": "😄", "neutral": "😐", "negative": "😟"}
+_THUMBS = {"up": "👍", "down": "👎"}
 _WIDTH, _HEIGHT, _EDGE = 320.0, 84.0, 6.0
 _POINTS = 30
 
@@ -148,12 +149,25 @@ def lines_view(lines: Sequence[Facts], t: Facts) -> list[dict[str, Any]]:
             {
                 **line,
                 "tag": tag_view(line.get("tag"), t),
+                "thumbs": thumbs_view(line.get("thumbs"), t),
                 "opened": asked and opened,
                 "silent": asked and decided and not opened and inbox not in answered,
                 "waits": asked and not decided and i > last,
             }
         )
     return shown
+
+
+def thumbs_view(thumbs: Facts | None, t: Facts) -> list[dict[str, str]]:
+    """Return what people thought of a reply: a glyph, how often if more than once, and in words."""
+    told = []
+    for side, glyph in _THUMBS.items():
+        n = (thumbs or {}).get(side, 0)
+        if n:
+            words = t["pictures"][f"n_{side}_one" if n == 1 else f"n_{side}"]
+            sign = glyph if n == 1 else f"{glyph} {n}"
+            told.append({"sign": sign, "words": str(words).format(n=n)})
+    return told
 
 
 def moved_view(case: Facts | None, t: Facts) -> list[dict[str, Any]]:

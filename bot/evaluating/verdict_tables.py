@@ -17,6 +17,7 @@ def tables(report: Report) -> list[Table]:
         + _too_late(report)
         + _curve(report)
         + [_alerts_a_day(report)]
+        + _thumbs(report)
     )
 
 
@@ -94,6 +95,17 @@ def _alerts_a_day(report: Report) -> Table:
         note=f"in force {report['in_force']:.2f}; below it nothing was judged; other rules "
         f"open {report['others_a_day']:.2f} a day",
     )
+
+
+def _thumbs(report: Report) -> list[Table]:
+    rows = [
+        (one["model"] or NONE, one["prompt"] or NONE, figure(one), str(one["up"]), str(one["down"]))
+        for one in report["thumbs"]
+    ]
+    head = ("model", "prompt", "share up", "up", "down")
+    caption = "Thumbs on replies, by model and version of its prompt"
+    note = "percent of all thumbs, 95 % interval"
+    return [Table(caption=caption, head=head, rows=tuple(rows), note=note)] if rows else []
 
 
 def sentences(report: Report) -> list[str]:

@@ -63,7 +63,7 @@ def verdict_figures(settings: Settings, budget: float | None) -> dict[str, Any]:
     settings, kept = read(settings)
     _, policy = policies(settings, dict(Table.load().thresholds))
     alerts = alerts_of(kept)
-    if not kept.decisions and not any(alert.verdict for alert in alerts):
+    if not kept.decisions and not kept.thumbs and not any(alert.verdict for alert in alerts):
         raise SetupError(
             "The database holds no judged message and no verdict yet: let Heed run, and press "
             "Right, Not needed or Too late on its cases."
@@ -83,6 +83,7 @@ def verdict_figures(settings: Settings, budget: float | None) -> dict[str, Any]:
         "recall": _recall(alerts),
         "late": _late(alerts, kept),
         "reliability": _reliability(alerts),
+        "thumbs": [{**one, **_share(one["up"], one["up"] + one["down"])} for one in kept.thumbs],
         "in_force": policy.strong,
         **_thresholds(kept, alerts, policy, settings, budget),
     }

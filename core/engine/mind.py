@@ -147,11 +147,16 @@ class Mind:
         return Hearing(tagging=tagging)
 
     async def tag_and_start(
-        self, request: ReplyRequest, wait: Callable[[int], None] = lambda _: None
+        self,
+        request: ReplyRequest,
+        wait: Callable[[int], None] = lambda _: None,
+        *,
+        apart: bool = False,
     ) -> Hearing:
         """Wait for room, tag the last message and start the reply to it.
 
-        In one forward where the model can. Where no model speaks nothing is started here: the
+        In one forward where the model can, unless they are to stay `apart`: a tag must not go by
+        what others have said. Where no model speaks nothing is started here: the
         phrase book needs the scores first. What the operator has answered needs neither.
         """
         if isinstance(self.phrases, Informed) and self.phrases.knows(request):
@@ -166,7 +171,7 @@ class Mind:
                 return Hearing(tagging=None)
             self._insist(engine)
             async with asyncio.timeout(self.seconds):
-                tagging, started = await _begin(engine, request, speaks=self.speaks)
+                tagging, started = await _begin(engine, request, speaks=self.speaks, apart=apart)
         except (EngineError, PromptError, TimeoutError) as error:
             return Hearing(tagging=None, stand_in=True, problem=_words(error))
         finally:
@@ -198,7 +203,7 @@ def _mending(engine: object) -> bool:
 
 
 async def _begin(
-    engine: Engine, request: ReplyRequest, *, speaks: bool
+    engine: Engine, request: ReplyRequest, *, speaks: bool, apart: bool = False
 ) -> tuple[Tagging, Started | None]:
     """Tag, and start where it `speaks`, as soon as an engine that others use too has a slot.
 
@@ -207,7 +212,7 @@ async def _begin(
     asked_again = False
     while True:
         try:
-            if speaks and isinstance(engine, Joint):
+            if speaks and not apart and isinstance(engine, Joint):
                 return await engine.tag_and_start(request)
             [tagging] = await engine.tag_many([request.messages[-1]])
             return tagging, await engine.start(request) if speaks else None

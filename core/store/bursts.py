@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, func, literal_column, select, update
 
+from core.allowance import Allowance, Spent
 from core.message import ConversationKey, Message, Owner, Said
+from core.store import spent, surroundings
 from core.store.connection import Connection, Ready
 from core.store.record import IS_UNRESOLVED
 from core.store.rows import key_of, message_from_row
@@ -49,11 +51,12 @@ _PERSON = Ready(
     .where(conversation.c.id == OF)
 )
 _COLLEAGUE = Ready(
-    select(colleague.c.id).where(
+    select(colleague.c.id)
+    .where(
         colleague.c.platform == bindparam("platform"),
-        colleague.c.bot == bindparam("bot"),
         colleague.c.user == bindparam("user"),
     )
+    .limit(1)
 )
 _LINES = Ready(
     select(history.c.role, history.c.text, history.c.at, history.c.name)
@@ -105,6 +108,8 @@ class Start:
     wakes: bool = False  # the case is snoozed, and somebody writes
     unreachable: bool = False  # until now they could not be written to
     place_in_line: int = 0  # of a queued case: how many wait as long or longer
+    around: tuple[Said, ...] = ()  # what others said here, in its order with `history`; () unasked
+    spent: Spent = field(default_factory=Spent)  # answers before this one
 
     @property
     def standing(self) -> tuple[Owner, int]:
@@ -112,13 +117,27 @@ class Start:
         return (self.owner, self.version)
 
     @property
+    def shared(self) -> bool:
+        """Whether a reply goes by what others said here, too."""
+        return bool(self.around)
+
+    @property
     def addressed(self) -> bool:
         """Whether any of it was said to the bot; the rest, of a watched group, is only heard."""
         return any(row.message.addressed for row in self.rows)
 
 
-def begin(connection: Connection, conversation_id: int, now: float) -> Start | None:
-    """Read the oldest unfinished burst of a conversation and count the try; None: nothing left."""
+def begin(
+    connection: Connection,
+    conversation_id: int,
+    now: float,
+    allowance: Allowance = Allowance(),  # noqa: B008 - frozen
+    scope: str = "person",
+) -> Start | None:
+    """Read the oldest unfinished burst of a conversation and count the try; None: nothing left.
+
+    `scope` says whose words of a group the model is shown: person, thread or chat.
+    """
     found = connection.execute(_BURST, {"of": conversation_id}).all()
     if not found:
         return None
@@ -130,7 +149,13 @@ def begin(connection: Connection, conversation_id: int, now: float) -> Start | N
             burst.append(row)
     for row in burst:
         connection.execute(ROW, {"it": row.id, "tries": row.tries + 1, "touched_at": now})
-    return _start(connection, conversation_id, burst, now)
+    start = _start(connection, conversation_id, burst, now)
+    if burst[0].kind != "said" or start.owner != "bot" or not start.addressed:
+        return start  # no model answers
+    private = start.private
+    given = spent.spent(connection, start.key, allowance, now, private=private)
+    around = surroundings.around(connection, start, scope, now) if not private else ()
+    return replace(start, spent=given, around=around)
 
 
 def untried(connection: Connection, ids: Sequence[int]) -> None:
@@ -180,7 +205,7 @@ def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], n
 
 
 def _is_staff(connection: Connection, person: Any) -> bool:  # noqa: ANN401
-    who = {"platform": person.platform, "bot": person.bot, "user": person.user}
+    who = {"platform": person.platform, "user": person.user}
     return connection.execute(_COLLEAGUE, who).first() is not None
 
 

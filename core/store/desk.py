@@ -36,7 +36,7 @@ from core.store.record import (
     unresolved,
 )
 from core.store.rows import insert_id
-from core.store.streams import silence
+from core.store.streams import silence, take_back
 from core.tables import case, conversation
 
 OWNER_OF: Mapping[str, Owner] = {
@@ -72,6 +72,7 @@ class Opening:
     context: str  # to staff: what was said before
     ping: str  # empty: nobody is called, the case stands in its list
     buttons: tuple[Button, ...] = ()  # under the notice
+    answers: str = ""  # id of the message that the notice answers
     state: str = "queued"  # or watch
     who: str = ""  # the member of staff who opened it; empty: a rule did
     placed: bool = True  # False: no thread yet, one card stands for many
@@ -137,7 +138,7 @@ def open_case(
     posts = [*withdrawn]
     if opening.notice:
         notice = said_for_bot(connection, conversation_id, cause, opening.notice, now)
-        posts.append(replace(notice, buttons=opening.buttons))
+        posts.append(replace(notice, buttons=opening.buttons, reply_to=opening.answers))
     posts += (
         _refresh(connection, case_id, cause, desk, now, opening.ping)
         if places.of_case(connection, case_id)
@@ -380,25 +381,15 @@ def _hand_over(
     if not shown:
         return []
     person = person_row(connection, conversation_id)
+    leave_trace(connection, case_id, "cut off", "", now)
+    words = desk.withdrawn(person.lang) if person.private else ""  # in a group it is deleted
+    standing = [row for row in shown if row.message_id]
+    if standing or not words:
+        return [take_back(connection, row, words, now) for row in standing or shown]
     # A cause of its own: the notice of the same step must not collide with it.
     cause = leave_trace(connection, case_id, "cut off", "", now)
-    if any(row.message_id for row in shown):  # it stands in their chat: changed, in a group gone
-        return [_take_off(row, person, desk, cause) for row in shown if row.message_id]
-    if not person.private:
-        return []
-    return [said_for_bot(connection, conversation_id, cause, desk.withdrawn(person.lang), now)]
-
-
-def _take_off(row: Any, person: Any, desk: Desk, cause: int) -> Outgoing:  # noqa: ANN401 - rows
-    """Return the post that replaces a half-written answer; in a group it is deleted."""
-    return Outgoing(
-        kind="edit" if person.private else "delete",
-        text=desk.withdrawn(person.lang) if person.private else "",
-        message_id=row.message_id,
-        cause_kind="case_event",
-        cause_id=cause,
-        part=row.part,
-    )
+    notice = said_for_bot(connection, conversation_id, cause, words, now)
+    return [replace(notice, nonce=shown[0].nonce)]  # of what may just have been posted
 
 
 def redraw(connection: Connection, case_id: int, desk: Desk, now: float) -> Changed:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     select,
 )
 
-from core.store import outcomes
+from core.store import feedback, outcomes
 from core.store.connection import Connection
 from core.store.sample import PLATFORM as SAMPLE
 from core.store.span import HOUR, WEEK, Filter, Range, bucket, quantiles, whole
@@ -55,6 +55,7 @@ def figures(
     "unanswered", "settled": {"bot", "staff", "person", "not_needed"},
     "verdicts": [{"rule", "right", "too_late", "not_needed", "none"}],
     "precision": {"n", "needed", "share", "low", "high"}, "hours": 7 lists of 24, Monday first,
+    "thumbs": [{"at", "up", "down"}] (under replies), "feedback": {"up", "down"} of all of them,
     "latency": [{"at", "n", "heard", "heard_p90", "written", "written_p90", "whole",
     "whole_p90"}] (milliseconds, None where unknown), "time": the same of the whole range}.
     """
@@ -85,6 +86,7 @@ def figures(
         **outcomes.replies(connection, span),
         "settled": outcomes.settled(connection, span, writers),
         **outcomes.verdicts(connection, span),
+        **feedback.thumbs(connection, span),
         "hours": _week(hours),
         **_latency(connection, span),
     }

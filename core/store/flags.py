@@ -15,7 +15,7 @@ from core.store.outbox import Claim, End, Lane, Outgoing, enqueue, mark
 from core.store.receipts import show_mark
 from core.store.rows import base36
 from core.store.setbacks import end, row_of
-from core.store.streams import BEGUN
+from core.store.streams import BEGUN, take_back
 from core.tables import conversation, outbox
 from core.texts import STAFF
 
@@ -74,16 +74,10 @@ def put_back(
     if person.owner == "bot":
         return ()
     mark(connection, row.id, now, state="withdrawn", error="a human took over")
-    private = bool(person.private)
-    if not row.message_id and not (private and row.error == BEGUN):
+    if not row.message_id and row.error != BEGUN:
         return ()
-    post = Outgoing(
-        kind="notice" if not row.message_id else "edit" if private else "delete",
-        text=say("withdrawn", person.lang) if private else "",
-        message_id=row.message_id,
-        cause_kind="withdrawn",
-        cause_id=row.id,
-    )
+    words = say("withdrawn", person.lang) if person.private else ""
+    post = take_back(connection, row, words, now)
     return tuple(enqueue(connection, row.conversation_id, [post], now))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,9 @@ _FIND = Ready(
 )
 
 
+Admit = Callable[[Connection, Arrival, str, float], tuple[Arrival, str] | None]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
     """What became of one arrival."""
@@ -42,9 +45,17 @@ def take_in(
     arrivals: Sequence[tuple[Arrival, str]],
     now: float,
     mark: tuple[str, str] | None = None,
+    admit: Admit | None = None,
 ) -> list[Taken]:
-    """Store every arrival with its urgency ("", crisis, request), and the cursor, or nothing."""
-    taken = [_take_one(connection, arrival, urgent, now) for arrival, urgent in arrivals]
+    """Store every arrival with its urgency ("", crisis, request), and the cursor, or nothing.
+
+    `admit` says what of an arrival is stored, if anything is.
+    """
+    taken = []
+    for arrival, urgent in arrivals:
+        let = (arrival, urgent) if admit is None else admit(connection, arrival, urgent, now)
+        outside = Taken(inbox_id=None, conversation_id=None)
+        taken.append(outside if let is None else _take_one(connection, *let, now))
     if mark is not None:
         set_cursor(connection, *mark)
     return taken
@@ -99,7 +110,7 @@ def _takes_over(connection: Connection, message: Message) -> bool:
     key = message.key
     if not message.reply_to_author:
         return False
-    if not people.is_colleague(connection, key.platform, key.bot, key.user):
+    if not people.is_colleague(connection, key.platform, key.user):
         return False
     return _find(connection, replace(key, user=message.reply_to_author)) is not None
 
@@ -141,6 +152,17 @@ def _make(connection: Connection, message: Message, now: float) -> int:
     if made is None:  # another process made it between the two statements
         made = connection.execute(_FIND, fields(key)).one().id
     return int(made)
+
+
+def known(connection: Connection, message: Message, now: float) -> int:
+    """Return the conversation that a message belongs to, made where there is none."""
+    found = _find(connection, message.key)
+    return _make(connection, message, now) if found is None else int(found.id)
+
+
+def rewrite(connection: Connection, inbox_id: int, message: Mapping[str, Any]) -> None:
+    """Keep a message otherwise than it came, and what it came as not at all."""
+    connection.execute(update(inbox).where(inbox.c.id == inbox_id).values(message=message, raw=""))
 
 
 def _find(connection: Connection, key: ConversationKey) -> Any | None:  # noqa: ANN401 - a row
@@ -206,6 +228,13 @@ def tidy(arrival: Arrival) -> Arrival:
         author=author,
         text=_plain(message.text),
         argument=_plain(message.argument),
+        formatted=_plain(message.formatted),
+        data=_plain(message.data),
+        forwarded_from=_one_line(message.forwarded_from)[:200],
+        attachments=tuple(
+            replace(one, name=_plain(one.name), words=_plain(one.words))
+            for one in message.attachments
+        ),
         message_id=_plain(message.message_id),
         event_id=_plain(message.event_id),
         order=max(-_LARGEST, min(message.order, _LARGEST)),

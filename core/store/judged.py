@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, select
 
+from core.store import feedback
 from core.store.connection import Connection
 from core.store.sample import PLATFORM as SAMPLE
 from core.tables import case, colleague, conversation, decision, history, inbox
@@ -57,10 +58,14 @@ class Closed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """Cases by id, and every decision, in the order in which they were made."""
+    """Cases by id, and every decision, in the order in which they were made.
+
+    `thumbs` is what people thought of replies: {"model", "prompt", "up", "down"} of each.
+    """
 
     cases: Mapping[int, Closed]
     decisions: Sequence[Decided]
+    thumbs: _Rows
 
 
 def judged(connection: Connection, *, since: float = 0.0, words: bool = False) -> Judged:
@@ -70,12 +75,13 @@ def judged(connection: Connection, *, since: float = 0.0, words: bool = False) -
     """
     cases = {row["id"]: Closed(**row) for row in _cases(connection)}
     plain = _spoken(connection, since) if words else _plain(connection, since)
-    return Judged(cases=cases, decisions=[Decided(**row) for row in plain])
+    thumbs = feedback.by_prompt(connection, since, _counts())
+    return Judged(cases=cases, decisions=[Decided(**row) for row in plain], thumbs=thumbs)
 
 
 def _counts() -> ColumnElement[bool]:
     works_here = select(colleague.c.id).where(
-        *(colleague.c[name] == conversation.c[name] for name in ("platform", "bot", "user"))
+        *(colleague.c[name] == conversation.c[name] for name in ("platform", "user"))
     )
     return and_(conversation.c.platform != SAMPLE, ~works_here.exists())
 

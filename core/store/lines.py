@@ -33,19 +33,6 @@ def edit_line(
     return was
 
 
-def delete_line(connection: Connection, start: Start, message_id: str) -> None:
-    """The person deleted a message: its words leave the history, its score stays."""
-    connection.execute(
-        update(history)
-        .where(
-            history.c.conversation_id == start.conversation_id,
-            history.c.role == "user",
-            history.c.message_id == message_id,
-        )
-        .values(text="", was="", deleted=True)
-    )
-
-
 def reachable(connection: Connection, conversation_id: int, *, yes: bool) -> None:
     """Note whether the person can be reached at all."""
     connection.execute(

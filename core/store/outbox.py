@@ -35,6 +35,7 @@ IS_OPEN = outbox.c.state.in_([literal_column(f"'{state}'") for state in OPEN])
 ALBUM = 1.5  # seconds in which the messages of one album are waited for
 DOUBT = "nobody knows whether this was sent"  # how the error of a doubtful row begins
 CHANGES = ("edit", "delete", "mark", "react")  # kinds that need a message that is there
+TAKEN_BACK = "taken back"  # cause: the machine has shown words that no longer hold
 IT: BindParameter[int] = bindparam("it")  # a row's id
 _OF: BindParameter[int] = bindparam("of")  # a lane's
 _MARK = Ready(update(outbox).where(outbox.c.id == IT))
@@ -63,7 +64,7 @@ class Outgoing:
 
     kind: PostKind
     text: str  # Markdown where it is Marked
-    cause_kind: str  # inbox | case_event | staff_post | aside | mark | timer | incident
+    cause_kind: str  # inbox | case_event | staff_post | aside | mark | timer | taken back | ...
     cause_id: int
     part: int = 0
     buttons: tuple[Button, ...] = ()
@@ -78,6 +79,7 @@ class Outgoing:
     case_state: str = ""
     whisper: str = ""
     not_before: float = 0.0
+    nonce: str = ""  # that of the post whose message it looks for; empty: one of its own
 
 
 class Target(NamedTuple):
@@ -128,7 +130,7 @@ def enqueue(
                 "formatted": isinstance(post.text, Marked),
                 "bot_text": post.bot_text,
                 "state": "queued",
-                "nonce": new_nonce(),
+                "nonce": post.nonce or new_nonce(),
                 "queued_at": now,
                 "retry_at": post.not_before or (now + ALBUM if post.album else 0.0),
                 "touched_at": now,
@@ -229,7 +231,7 @@ def target_of(connection: Connection, row: Any) -> Target | None:  # noqa: ANN40
     if row.staff_thread_id is None:
         place = place_of(row)
         found = row.message_id or _changed(connection, row, "person", place)
-        if row.kind in CHANGES and not found:
+        if row.kind in CHANGES and not (found or row.cause_kind == TAKEN_BACK):
             return None
         answers = row.reply_to or _answered(connection, row, "person", place)
         return Target(place, found, answers)

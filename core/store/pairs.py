@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from sqlalchemy import delete, select, update
 
-from core.message import ConversationKey, Place
+from core.message import ConversationKey, Message, Place
 from core.store.connection import Connection
-from core.store.rows import insert_once
-from core.tables import case, conversation, history, pair
+from core.store.rows import insert_once, message_from_row
+from core.tables import case, conversation, history, inbox, pair
 
 Side = Literal["staff", "person"]
 
@@ -176,6 +176,23 @@ def origin(connection: Connection, history_id: int) -> Any | None:  # noqa: ANN4
     return connection.execute(
         select(pair).where(pair.c.history_id == history_id, pair.c.original.is_(True))
     ).first()
+
+
+def written(connection: Connection, line: Any) -> Message | None:  # noqa: ANN401 - a row
+    """Return the message in which staff wrote what a line says now, or None."""
+    begun = origin(connection, line.id)
+    if begun is None:
+        return None
+    query = select(inbox.c.message).where(
+        inbox.c.platform == begun.platform,
+        inbox.c.bot == begun.bot,
+        inbox.c.chat == begun.chat,
+        inbox.c.message_id == begun.message_id,
+        inbox.c.kind.in_(("said", "edited")),
+    )
+    rows = connection.execute(query.order_by(inbox.c.id.desc()))
+    said = (message_from_row(row.message) for row in rows)
+    return next((one for one in said if one.text.strip() == line.text.strip()), None)
 
 
 def find_line(connection: Connection, history_id: int) -> Any:  # noqa: ANN401 - a row

@@ -100,10 +100,13 @@ def learn(connection: Connection, platform: str, bot: str, user: str, name: str,
     return found
 
 
-def is_colleague(connection: Connection, platform: str, bot: str, user: str) -> bool:
-    """Say whether somebody has been seen in the desk's own chats."""
-    where = _is(colleague, (platform, bot, user))
-    return connection.execute(select(colleague.c.id).where(where)).first() is not None
+def is_colleague(connection: Connection, platform: str, user: str) -> bool:
+    """Say whether somebody has been seen in the desk's own chats.
+
+    They are the same human at every bot of their platform, though one bot has the desk.
+    """
+    where = (colleague.c.platform == platform) & (colleague.c.user == user)
+    return connection.execute(select(colleague.c.id).where(where).limit(1)).first() is not None
 
 
 def colleagues(connection: Connection) -> list[tuple[str, str, str, str]]:

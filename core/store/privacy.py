@@ -8,12 +8,14 @@ the last of them has left.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Text, and_, cast, delete, func, literal, not_, null, select, update
 
+from core.store import feedback
 from core.store.connection import Connection
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.receipts import ERASED
@@ -177,6 +179,7 @@ def _erase_words(connection: Connection, conversation_id: int) -> None:
     cases = select(case.c.id).where(case.c.conversation_id == conversation_id).scalar_subquery()
     _erase_staffs(connection, cases)
     connection.execute(delete(pair).where(pair.c.case_id.in_(cases)))
+    feedback.erase(connection, conversation_id)
     for table in (history, decision):
         connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
     # Emptied, but there until `bury`: the platform may send the last message again, and its key
@@ -293,17 +296,24 @@ def _nameless(connection: Connection, conversation_id: int, cause: int) -> list[
 
 
 def _unpoison(connection: Connection, conversation_id: int) -> None:
-    """Remove what could not be read and names this person."""
+    """Remove what could not be read and names this person.
+
+    It need not be JSON, so an id counts wherever it stands as a whole: 42 is neither in 1420, nor
+    in -42 (a group's id), nor in 42.5 (a time).
+    """
     person = connection.execute(
         select(conversation).where(conversation.c.id == conversation_id)
     ).one()
-    connection.execute(
-        delete(poison).where(
+    named = re.compile(rf"(?<![\w-])(?<!\d\.){re.escape(person.user)}(?![\w-])(?!\.\d)")
+    found = connection.execute(
+        select(poison.c.id, poison.c.raw).where(
             poison.c.platform == person.platform,
             poison.c.bot == person.bot,
             poison.c.raw.contains(person.user, autoescape=True),
         )
     )
+    theirs = [row.id for row in found if named.search(row.raw)]
+    connection.execute(delete(poison).where(poison.c.id.in_(theirs)))
 
 
 def bury(connection: Connection) -> int:
@@ -386,4 +396,5 @@ def export(connection: Connection, conversation_id: int) -> dict[str, Any]:
         ),
         "decisions": rows(decision, "at", "rule", "why", "opened", "trace", "mood", "level"),
         "cases": rows(case, "id", "state", "opened_at", "resolved_at", "rule", "why"),
+        "feedback": feedback.export(connection, conversation_id),
     }

@@ -16,7 +16,7 @@ from sqlalchemy import Table, delete, insert, select
 from core.errors import DeskError
 from core.store.connection import Connection
 from core.store.rows import insert_id
-from core.tables import audit, case, conversation, decision, history
+from core.tables import audit, case, conversation, decision, feedback, history
 
 PLATFORM = "sample"
 PEOPLE = 36
@@ -27,6 +27,7 @@ _HOUR, _DAY = 3600.0, 86400.0
 _AT_ONCE = 400  # rows of one statement
 _BUSY = (0, 0, 0, 0, 0, 0, 1, 1, 3, 5, 6, 5, 4, 5, 7, 6, 5, 4, 3, 2, 2, 1, 1, 0)  # by the hour
 _BAD_DAY = 3  # days ago, in the afternoon: the charts shall have something to tell
+_THUMBS, _LIKED = 0.12, 0.09  # shares of the answers with a thumb, and with one that goes up
 _RULES = ("slide", "spike", "request", "money", "threat")
 _VERDICTS = ("right", "right", "right", "not needed", "right", "too late", "")
 
@@ -47,6 +48,7 @@ def fill(connection: Connection, now: float) -> None:
             _say(connection, told, who, at + _HOUR * _dice(at, number, "at"), hour=hour)
     for table, rows in ((history, told.lines), (decision, told.decisions), (audit, told.steps)):
         _write(connection, table, rows)
+    _write(connection, feedback, _thumbs(connection, now))
     for one in people:
         connection.execute(
             conversation.update()
@@ -60,7 +62,7 @@ def clear(connection: Connection) -> None:
     theirs = select(conversation.c.id).where(conversation.c.platform == PLATFORM)
     cases = select(case.c.id).where(case.c.conversation_id.in_(theirs))
     connection.execute(delete(audit).where(audit.c.case_id.in_(cases)))
-    for table in (history, decision, case):
+    for table in (feedback, history, decision, case):
         connection.execute(delete(table).where(table.c.conversation_id.in_(theirs)))
     connection.execute(delete(conversation).where(conversation.c.platform == PLATFORM))
 
@@ -215,6 +217,21 @@ def _case(connection: Connection, told: _Told, who: _Person, at: float, rule: st
         {"case_id": case_id, "what": what, "who": by, "at": when} for what, by, when in steps
     ]
     return case_id
+
+
+def _thumbs(connection: Connection, now: float) -> list[Mapping[str, Any]]:
+    """Return what some people thought of an answer, a moment after it."""
+    rows = connection.execute(select(history).where(history.c.role == "bot").order_by(history.c.id))
+    return [
+        {
+            "conversation_id": line.conversation_id,
+            "history_id": line.id,
+            "value": 1 if luck < _LIKED else -1,
+            "at": min(line.at + 10 + 90 * luck / _THUMBS, now - 1),
+        }
+        for line in rows
+        if (luck := _dice(line.at, "thumb")) < _THUMBS
+    ]
 
 
 def _write(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from core.store.connection import Connection
+from core.store.feedback import of_line
 from core.tables import decision, history, outbox
 
 BEFORE = 10  # lines before a case that its transcript begins with
@@ -23,7 +24,11 @@ def lines(connection: Connection, conversation_id: int, limit: int) -> list[dict
 def judged(conversation_id: int) -> Any:  # noqa: ANN401 - a select of joined rows
     """Return the query of a conversation's lines with their decisions, newest first."""
     return (
-        select(history, decision.c.rule, decision.c.why, decision.c.opened)
+        select(
+            history,
+            *(decision.c.rule, decision.c.why, decision.c.opened),
+            *(of_line(1).label("up"), of_line(-1).label("down")),
+        )
         .outerjoin(decision, decision.c.inbox_id == history.c.inbox_id)
         .where(history.c.conversation_id == conversation_id)
         .order_by(history.c.id.desc())
@@ -59,6 +64,7 @@ def _line(row: Any, mark: str, problem: str) -> dict[str, Any]:  # noqa: ANN401 
         ],
         "mark": mark,
         "problem": problem,
+        "thumbs": {"up": row.up, "down": row.down},
     }
 
 

@@ -6,15 +6,16 @@ the very same message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, delete, select, update
 
 from core.store.connection import Connection, Ready
-from core.store.outbox import Outgoing, mark
-from core.store.rows import insert_once, new_nonce
-from core.tables import conversation, outbox
+from core.store.outbox import IS_OPEN, OPEN, TAKEN_BACK, Lane, Outgoing, enqueue, mark
+from core.store.rows import insert_id, insert_once, new_nonce
+from core.tables import audit, conversation, outbox
 
 BEGUN = "it had begun to show"  # noted on a row until it is sent: drafts have no id of their own
 _OF: BindParameter[int] = bindparam("of")  # the inbox row that is answered
@@ -36,6 +37,32 @@ _CLOSE = Ready(
     )
 )
 _DROP = Ready(update(outbox).where(*_ANSWERS, _STREAMS))
+_EARLIER = Ready(
+    select(outbox.c.id)
+    .where(
+        outbox.c.conversation_id == bindparam("person"),
+        outbox.c.staff_thread_id.is_(None),
+        IS_OPEN,
+        outbox.c.id < _OF,
+    )
+    .limit(1)
+)
+_ABOUT = ("id", "error", "nonce", "message_id", "part", "kind")
+_STANDING = Ready(
+    select(*(outbox.c[name] for name in _ABOUT)).where(
+        *_ANSWERS, _STREAMS, outbox.c.message_id != ""
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """The row of a reply that is being written."""
+
+    id: int
+    nonce: str
+    message_id: str = ""  # of the message that shows it, as soon as that is known
+    behind: bool = False  # earlier posts to the person have not left: nothing may overtake them
 
 
 def silence(connection: Connection, conversation_id: int, now: float) -> list[Any]:
@@ -44,7 +71,7 @@ def silence(connection: Connection, conversation_id: int, now: float) -> list[An
     A row shows something as soon as it has a message of its own, or a draft before its end.
     """
     rows = connection.execute(
-        select(*(outbox.c[name] for name in ("id", "error", "message_id", "part", "kind"))).where(
+        select(*(outbox.c[name] for name in _ABOUT)).where(
             outbox.c.conversation_id == conversation_id,
             outbox.c.bot_text,
             outbox.c.state.in_(("queued", "streaming")),
@@ -55,6 +82,23 @@ def silence(connection: Connection, conversation_id: int, now: float) -> list[An
     return [row for row in rows if row.message_id or row.error == BEGUN]
 
 
+def take_back(connection: Connection, row: Any, words: str, now: float) -> Outgoing:  # noqa: ANN401
+    """Return the post that replaces by `words` what a row has shown; without words it is deleted.
+
+    While the message that shows it is not known, the row's own nonce goes along: where a platform
+    knows nonces, a post with it finds that very message.
+    """
+    found = bool(row.message_id)
+    return Outgoing(
+        kind=("edit" if found else "notice") if words else "delete",
+        text=words,
+        message_id=row.message_id,
+        nonce="" if found else row.nonce,
+        cause_kind=TAKEN_BACK,
+        cause_id=insert_id(connection, audit, case_id=None, what="taken back", who="", at=now),
+    )
+
+
 def open_stream(
     connection: Connection,
     conversation_id: int,
@@ -62,7 +106,7 @@ def open_stream(
     standing: tuple[str, int],
     now: float,
     shown: str = "",
-) -> int | None:
+) -> Opened | None:
     """Open the reply's row before its first word shows; None: owner or version have moved.
 
     `shown` is what the platform is about to show of it; empty where it shows nothing unfinished.
@@ -88,17 +132,61 @@ def open_stream(
     made = insert_once(connection, outbox, row)
     if made is None and _clear(connection, inbox_id):
         made = insert_once(connection, outbox, row)
-    if made is None:  # a run before a crash opened it: the same row, the same message
-        made = connection.execute(
-            select(outbox.c.id).where(
-                outbox.c.cause_kind == "inbox",
-                outbox.c.cause_id == inbox_id,
-                outbox.c.kind == "reply",
-                outbox.c.part == 0,
-                outbox.c.state == "streaming",
-            )
-        ).scalar()
-    return made
+    if made is not None:
+        waits = bool(shown) and behind(connection, conversation_id, made)
+        return Opened(id=made, nonce=str(row["nonce"]), behind=waits)
+    earlier = connection.execute(  # a run before a crash opened it: the same row, the same message
+        select(*(outbox.c[name] for name in ("id", "nonce", "message_id"))).where(
+            outbox.c.cause_kind == "inbox",
+            outbox.c.cause_id == inbox_id,
+            outbox.c.kind == "reply",
+            outbox.c.part == 0,
+            outbox.c.state == "streaming",
+        )
+    ).first()
+    if earlier is None:
+        return None
+    waits = not earlier.message_id and behind(connection, conversation_id, earlier.id)
+    return Opened(id=earlier.id, nonce=earlier.nonce, message_id=earlier.message_id, behind=waits)
+
+
+def behind(connection: Connection, conversation_id: int, row_id: int) -> bool:
+    """Say whether posts to a person that came before a row are still to be sent."""
+    earlier = {"person": conversation_id, "of": row_id}
+    return connection.execute(_EARLIER, earlier).first() is not None
+
+
+def remember(
+    connection: Connection,
+    opened: Opened,
+    conversation_id: int,
+    message_id: str,
+    say: Callable[..., str],
+    now: float,
+) -> tuple[Lane, ...]:
+    """Keep the id of the message that shows a reply while it is written.
+
+    Where the row was withdrawn while that message was on its way, the message is taken back: in a
+    direct chat of a person who has a human by now it says so, elsewhere it goes. Returns the lanes
+    that have something to send.
+    """
+    mine = (outbox.c.id == opened.id, outbox.c.nonce == opened.nonce)
+    row = connection.execute(
+        select(*(outbox.c[name] for name in _ABOUT), outbox.c.state).where(*mine)
+    ).first()
+    if row is not None and (row.state in OPEN or row.message_id == message_id):
+        mark(connection, row.id, now, message_id=message_id)
+        return ()
+    person = connection.execute(
+        select(conversation).where(conversation.c.id == conversation_id)
+    ).first()
+    if person is None:  # erased meanwhile
+        return ()
+    human = person.owner != "bot" and person.private
+    words = say("withdrawn", person.lang or "en") if human else ""
+    shown = replace(opened, message_id=message_id)
+    post = take_back(connection, shown, words, now)
+    return tuple(enqueue(connection, conversation_id, [post], now))
 
 
 def _clear(connection: Connection, inbox_id: int) -> bool:
@@ -137,8 +225,15 @@ def _closed(connection: Connection, inbox_id: int, post: Outgoing, now: float) -
     return bool(connection.execute(_CLOSE, {**row, **values}).rowcount)
 
 
-def drop_streams(connection: Connection, inbox_ids: Sequence[int], now: float) -> None:
-    """Withdraw streaming rows of a turn that ends without a reply."""
+def drop_streams(connection: Connection, inbox_ids: Sequence[int], now: float) -> list[Outgoing]:
+    """Withdraw streaming rows of a turn that ends without a reply; return what deletes their words.
+
+    A draft needs no deleting: it goes by itself.
+    """
+    posts = []
     for inbox_id in inbox_ids:
+        rows = connection.execute(_STANDING, {"of": inbox_id}).all()
+        posts += [take_back(connection, row, "", now) for row in rows]
         withdrawn = {"of": inbox_id, "state": "withdrawn", "touched_at": now}
         connection.execute(_DROP, withdrawn)
+    return posts

@@ -84,6 +84,9 @@ class Plan:
     answer: Answer | None = None
     notices: tuple[str, ...] = ()  # fixed texts to the person
     notice_buttons: tuple[Any, ...] = ()
+    notice_to: str = ""  # the message that the fixed texts answer
+    whisper: str = ""  # the command that they answer, for its sender's eyes alone
+    unkept: bool = False  # the fixed texts are no part of the history
     opening: cases.Opening | None = None
     reopen: tuple[str, str] | None = None  # (notice to the person, line to staff)
     aside: str = ""  # fixed words for the person's direct chat, never for the group
@@ -257,17 +260,18 @@ def _answer(
             text=words,
             part=part,
             buttons=plan.notice_buttons,
+            reply_to=plan.notice_to if part == 0 else "",
+            whisper=plan.whisper,
             cause_kind="inbox",
             cause_id=ids[0],
         )
         for part, words in enumerate(plan.notices)
     ]
-    for words in plan.notices:  # the model must know what was said in its name
+    for words in () if plan.unkept else plan.notices:  # the model must know what it has said
         _said(connection, start, words, now)
     answer = plan.answer
     if answer is None:
-        drop_streams(connection, ids, now)
-        return None, posts
+        return None, [*posts, *drop_streams(connection, ids, now)]
     line = _said(connection, start, answer.text, now, answer=answer, inbox_id=ids[-1])
     replies = [
         Outgoing(
@@ -285,7 +289,7 @@ def _answer(
     ]
     posts += close_stream(connection, ids[0], replies, now)
     # A try may have begun with another message of this burst; a reply of no parts closes nothing.
-    drop_streams(connection, ids[1:] if replies else ids, now)
+    posts += drop_streams(connection, ids[1:] if replies else ids, now)
     return line, posts
 
 
@@ -347,8 +351,7 @@ def set_aside(
         .where(inbox.c.id.in_(ids), inbox.c.state == "waiting")
         .values(state="parked", error=error, touched_at=now)
     )
-    drop_streams(connection, ids, now)
-    if not notice:
-        return ()
-    post = Outgoing(kind="notice", text=notice, cause_kind="inbox", cause_id=ids[0])
-    return tuple(enqueue(connection, start.conversation_id, [post], now))
+    posts = drop_streams(connection, ids, now)
+    if notice:
+        posts.append(Outgoing(kind="notice", text=notice, cause_kind="inbox", cause_id=ids[0]))
+    return tuple(enqueue(connection, start.conversation_id, posts, now))

@@ -16,6 +16,7 @@ from adapters.telegram.normalize import Account, normalize
 from adapters.telegram.poll import Backoff
 from core.errors import StoreBusy
 from core.message import Arrival, Message, Place, Post
+from core.ports import Sketch
 from tests.fakes.telegram import TelegramFake
 
 QUICK = Backoff(0.01, 0.05)
@@ -125,6 +126,11 @@ def post(kind: str, text: str, chat: int = ANN, **more: Any) -> Post:
     place = Place(platform="telegram", bot="4242", chat=str(chat), thread=thread)
     more = {"private": chat > 0, "nonce": "n1", "id": 1} | more
     return Post(kind=kind, text=text, place=place, **more)
+
+
+def sketch(text: str, **more: Any) -> Sketch:
+    """Return a reply as far as it is written."""
+    return Sketch(**({"draft": 7, "text": text, "nonce": "n1"} | more))
 
 
 class Memory:

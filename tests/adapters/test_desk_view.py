@@ -9,7 +9,7 @@ import pytest
 
 from adapters.web.desk_forms import Unfit, read_wish
 from adapters.web.desk_view import Reader, lines_view, offset_of, row_view
-from adapters.web.view import labels
+from adapters.web.view import labels, lines_view as room_lines
 from tests.adapters.desk_cases import new_line
 
 
@@ -93,3 +93,20 @@ def test_both_languages_have_every_word_of_the_desk() -> None:
 
     for table in ("frame", "desk_page"):
         assert shape(labels()["en"][table]) == shape(labels()["zh"][table])
+
+
+@pytest.mark.parametrize(
+    ("thumbs", "signs", "words"),
+    [
+        ({"up": 1, "down": 0}, ["👍"], ["1 thumb up"]),
+        ({"up": 3, "down": 1}, ["👍 3", "👎"], ["3 thumbs up", "1 thumb down"]),
+        ({"up": 0, "down": 0}, [], []),
+    ],
+)
+def test_thumbs_on_a_reply_are_shown_and_said(
+    thumbs: dict[str, int], signs: list[str], words: list[str]
+) -> None:
+    line = new_line(1, "bot", "Try it again.", 1_800_000_000.0, thumbs=thumbs)
+    for shown in (lines_view([line], reader())[-1], room_lines([line], labels()["en"])[-1]):
+        assert [one["sign"] for one in shown["thumbs"]] == signs
+        assert [one["words"] for one in shown["thumbs"]] == words

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from bot import menus
 from core.message import Button
 from tests.adapters.discord_bench import Recorder, keep, post, running, until
 from tests.fakes.discord import DiscordFake
@@ -157,8 +158,10 @@ async def test_at_the_desk_edits_and_deletions_by_staff_are_told_though_unknown(
             fake.delete(fake.channel, chatter)
             fake.delete(thread, new)
             fake.delete(thread, old)
-            await until(lambda: len(door.messages) == 4)
-            said, edited, known, unknown = door.messages
+            await until(lambda: len(door.messages) == 5)
+            said, edited, elsewhere, known, unknown = door.messages
+            # Whose it was, and whether it is any of ours, only the stored messages can tell.
+            assert (elsewhere.message_id, elsewhere.key.user) == (chatter, "")
             assert (said.text, edited.text, edited.message_id) == ("an answr", "an answer", new)
             assert (known.kind, known.message_id, known.key.user) == (
                 "deleted",
@@ -274,18 +277,19 @@ async def test_a_slash_command_is_stored_and_noted_for_the_person_alone(in_serve
 async def test_slash_commands_are_registered_in_every_language_and_only_when_they_changed() -> None:
     door = Recorder()
     words = {"en": [("help", "What I can do")], "es": [("help", "Lo que puedo hacer")]}
+    more = {"admin_commands": menus.ADMINS, "staff_commands": menus.STAFF}
     async with DiscordFake() as fake:
         for _ in range(2):
-            async with running(fake, door, commands=words, desk_channel=fake.desk):
+            async with running(fake, door, **more, commands=words, desk_channel=fake.desk):
                 await until(lambda: "discord/main/commands" in door.marks)
-        async with running(fake, door, commands={"en": words["en"]}):
+        async with running(fake, door, **more, commands={"en": words["en"]}):
             await until(lambda: len(fake.called("PUT /applications/*/commands")) == 2)
         first = fake.called("PUT /applications/*/commands")[0].body
         assert first[0]["description_localizations"]["es-ES"] == "Lo que puedo hacer"
         assert {"claim", "release", "r", "note", "resolve", "notneeded"} <= {
             one["name"] for one in first
         }
-        assert [one["name"] for one in fake.commands[""]] == ["help"]
+        assert [one["name"] for one in fake.commands[""]] == ["help", "why", "here"]
 
 
 async def test_an_event_of_an_unexpected_shape_is_parked_and_the_next_is_heard() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bot import menus
 from core.errors import OutcomeUnknown
 from core.message import Button, File, Post
 from core.ports import Question
@@ -180,7 +181,8 @@ async def test_a_whisper_waits_until_discord_has_heard_the_first_answer() -> Non
 async def test_staffs_commands_say_which_text_they_need() -> None:
     door = Recorder()
     menu = {"en": [("help", "What I can do"), ("link", "Join two accounts")]}
-    async with DiscordFake() as fake, running(fake, door, commands=menu, desk_channel=fake.desk):
+    more = {"commands": menu, "staff_commands": menus.STAFF}
+    async with DiscordFake() as fake, running(fake, door, **more, desk_channel=fake.desk):
         await until(lambda: fake.commands)
         known = {one["name"]: one for one in fake.commands[""]}
         needs = {

@@ -204,3 +204,62 @@ def test_a_bent_reaction_is_read_or_called_malformed_and_nothing_else(
     with contextlib.suppress(*MALFORMED):
         message = reacted(whole | {name: value}, SERVER, SCOPE, 1.0, **told)
         assert message is None or message.data
+
+
+def test_what_was_spoken_is_a_voice_message_whatever_its_file_is_called() -> None:
+    file = {"id": "9", "filename": "voice-message", "size": 12}
+    private = Where(chat="500", private=True)
+    spoken = said(payload(content="", attachments=[file], flags=1 << 13), private, SCOPE)
+    assert spoken is not None
+    assert [one.kind for one in spoken.attachments] == ["voice"]
+
+
+def test_a_forward_of_components_or_embeds_brings_their_words() -> None:
+    shown = {"type": 17, "components": [{"type": 10, "content": "in a box"}, {"type": 14}]}
+    inner = {"content": "", "components": [shown], "embeds": [{"title": "T", "description": "D"}]}
+    private = Where(chat="500", private=True)
+    forward = said(payload(content="", message_snapshots=[{"message": inner}]), private, SCOPE)
+    assert forward is not None
+    assert (forward.text, forward.scored) == ("in a box\nT\nD", False)
+
+
+@given(
+    kind=st.sampled_from(["embeds", "components", "activity", "soundboard_sounds", "surprise"]),
+    value=st.sampled_from([[{"type": 1}], {"type": 1}]),
+)
+def test_whatever_stands_in_a_direct_message_is_acknowledged_in_words(
+    kind: str, value: Any
+) -> None:
+    private = Where(chat="500", private=True)
+    found = said(payload(content="", **{kind: value}), private, SCOPE)
+    assert found is not None
+    assert found.attachments[0].words
+
+
+def test_every_message_of_a_server_names_it() -> None:
+    here = Where(chat="500", server="77")
+    for message in (
+        said(payload(), here, SCOPE),
+        edited(payload(edited_timestamp="2026-11-20T10:00:00+00:00"), here, SCOPE),
+        interaction(presses()[0], here, SCOPE),
+    ):
+        assert message is not None
+        assert message.server == "77"
+
+
+@given(value=json_values)
+def test_only_an_id_is_taken_for_an_id(value: Any) -> None:
+    plain = isinstance(value, int | str) and not isinstance(value, bool)
+    fits = plain and str(value).isascii() and str(value).isdecimal() and 0 < int(value) < 1 << 63
+    with contextlib.suppress(*MALFORMED):
+        message = said(payload(id=value), SERVER, SCOPE)
+        assert fits
+        assert message is not None
+        assert message.message_id == str(int(value))
+
+
+def test_who_only_calls_the_bot_by_its_name_is_heard() -> None:
+    called = payload(content=" <@42> ", mentions=[{"id": "42", "username": "Heed"}])
+    message = said(called, Where(chat="500", server="77"), SCOPE)
+    assert message is not None
+    assert (message.text, message.addressed) == ("@Heed", True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import itertools
 import socket
 from dataclasses import replace
 
@@ -50,6 +52,30 @@ async def test_a_broken_send_is_repeated_with_its_nonce_and_makes_one_message(
         assert sent[0].body["enforce_nonce"] is True
 
 
+async def test_a_send_is_not_repeated_once_discord_may_have_forgotten_its_nonce() -> None:
+    async with DiscordFake() as fake:
+        hours, pace = itertools.count(0.0, 3600.0), replace(QUICK, silence=1e12)
+        async with running(fake, Recorder(), clock=lambda: next(hours), pace=pace) as heed:
+            fake.fail(POSTS, "reset", apply=True)
+            with pytest.raises(OutcomeUnknown):
+                await heed.deliver(post(fake.dm("ann"), "only once"), keep)
+        assert fake.transcript(fake.dm("ann")) == [("Heed", "only once")]
+        assert len(fake.called(POSTS)) == 1
+
+
+async def test_a_refusal_of_the_repeat_does_not_say_that_the_first_try_came_to_nothing() -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        there = fake.dm("ann")
+        fake.fail(POSTS, "502", apply=True)
+        sending = asyncio.create_task(heed.deliver(post(there, "only once"), keep))
+        await until(lambda: fake.messages(there))
+        fake.closed_people.add(fake.person("ann"))
+        with pytest.raises(OutcomeUnknown):
+            await sending
+        with pytest.raises(Unreachable):
+            await heed.deliver(post(there, "another", nonce="b"), keep)
+
+
 async def test_the_same_row_delivered_by_a_second_process_makes_no_second_message() -> None:
     async with DiscordFake() as fake:
         receipts = []
@@ -85,10 +111,14 @@ async def test_mentions_in_a_text_ping_nobody() -> None:
         question = fake.say("ann", "?", channel=fake.channel, mention=True)
         text = f"@everyone @here <@{fake.person('ann')}>"
         answer = post(fake.channel, text, private=False, reply_to=question)
-        await heed.deliver(answer, keep)
+        await heed.deliver(replace(answer, kind="card"), keep)
         message = fake.messages(fake.channel)[-1]
         assert message["content"] == text
         assert (message["mention_everyone"], message["mentions"]) == (False, [])
+        await heed.deliver(replace(answer, nonce="n2"), keep)
+        message = fake.messages(fake.channel)[-1]
+        assert message["content"].replace("\u2060", "") == text
+        assert "@everyone" not in message["content"]  # nor does it look as if it did
         assert message["message_reference"]["message_id"] == question
 
 
@@ -131,13 +161,16 @@ async def test_a_thread_is_made_in_the_desk_and_written_to() -> None:
             await heed.deliver(post(fake.desk, "more", thread=made.thread, nonce="c"), keep)
 
 
-async def test_a_refused_thread_says_so_and_one_of_unknown_outcome_is_not_repeated() -> None:
+@pytest.mark.parametrize("kind", ["reset", "502"])  # the latter the library would repeat
+async def test_a_refused_thread_says_so_and_one_of_unknown_outcome_is_not_repeated(
+    kind: str,
+) -> None:
     async with DiscordFake() as fake, running(fake, Recorder()) as heed:
         fake.denied.add((fake.desk, "threads"))
         with pytest.raises(NoThread):
             await heed.deliver(post(fake.desk, "Case 7", kind="thread"), keep)
         fake.denied.clear()
-        fake.fail("POST /channels/*/threads", "reset", apply=True)
+        fake.fail("POST /channels/*/threads", kind, apply=True)
         with pytest.raises(OutcomeUnknown):
             await heed.deliver(post(fake.desk, "Case 7", kind="thread"), keep)
         assert len(fake.threads(fake.desk)) == 1

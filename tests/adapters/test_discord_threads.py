@@ -199,4 +199,4 @@ async def test_a_deleted_message_is_deleted_once_and_anothers_cannot_be() -> Non
                 post(fake.desk, "", kind="delete", thread=thread, message_id=theirs), keep
             )
         with pytest.raises(Refused):
-            await heed.deliver(post(fake.desk, "", kind="delete", thread=thread), keep)
+            await heed.deliver(post(fake.desk, "✅", kind="react", thread=thread), keep)

@@ -153,6 +153,7 @@ async def test_an_album_counts_as_many_messages_as_it_has(
 ) -> None:
     fake.album(ANN, ANN, ["photo"] * 5)
     monkeypatch.setattr("adapters.telegram.pace.GROUP", 3.0)
+    monkeypatch.setattr("adapters.telegram.pace.MOST", 5)  # in a minute
     await bot.deliver(post("relay", "", DESK, media=album_of(fake, 5)), Memory())
     with pytest.raises(RetryAfter):
         await bot.deliver(post("relay", "next", DESK), Memory())

@@ -179,6 +179,18 @@ def test_a_topic_opened_by_the_bot_does_not_make_every_line_a_reply_to_it(
     assert must(fake).reply_to is None
 
 
+@pytest.mark.parametrize("opener", [{}, {"from": {"id": ANN, "is_bot": False}}])
+def test_it_is_told_who_made_the_topic_that_a_line_stands_in(
+    fake: TelegramFake, opener: dict[str, Any]
+) -> None:
+    thread = fake.topic(DESK, "Case 1")
+    fake.chats[DESK].messages[thread] |= opener
+    first = fake.say(DESK, ANN, "hello?", thread=thread)
+    assert must(fake).own_thread == (not opener)
+    fake.say(DESK, ANN, "an answer to a line tells nothing of it", thread=thread, reply_to=first)
+    assert not must(fake).own_thread
+
+
 def test_a_thread_that_is_no_topic_is_the_chat_itself(fake: TelegramFake) -> None:
     fake.say(GROUP, ANN, "@HeedBot hi", message_thread_id=7)
     assert must(fake).key.thread == ""
@@ -252,83 +264,6 @@ def test_a_forward_is_not_scored(fake: TelegramFake) -> None:
     assert not must(fake).scored
 
 
-@pytest.mark.parametrize(
-    ("media", "kind", "file_id", "name"),
-    [
-        ({"photo": [{"file_id": "s"}, {"file_id": "l", "file_size": 9}]}, "photo", "l", ""),
-        ({"document": {"file_id": "d", "file_name": "a.pdf"}}, "file", "d", "a.pdf"),
-        ({"voice": {"file_id": "v"}}, "voice", "v", ""),
-        ({"video_note": {"file_id": "n"}}, "video_note", "n", ""),
-        ({"sticker": {"file_id": "s", "emoji": "😡"}}, "sticker", "s", "😡"),
-        ({"animation": {"file_id": "g"}, "document": {"file_id": "g2"}}, "video", "g", ""),
-        ({"location": {"latitude": 1, "longitude": 2}}, "location", "", ""),
-    ],
-)
-def test_media_come_as_attachment_and_the_caption_as_text(
-    fake: TelegramFake, media: dict[str, Any], kind: str, file_id: str, name: str
-) -> None:
-    fake.say(ANN, ANN, "", caption="look", **media)
-    message = must(fake)
-    [attachment] = message.attachments
-    assert (attachment.kind, attachment.file_id, attachment.name) == (kind, file_id, name)
-    assert message.text == "look"
-
-
-def words(fake: TelegramFake) -> tuple[str, str, str]:
-    [one] = must(fake).attachments
-    return one.kind, one.file_id, one.words
-
-
-def test_a_poll_says_its_question_and_its_options(fake: TelegramFake) -> None:
-    fake.poll(ANN, ANN, "Refund?", ["yes", "at once"])
-    assert words(fake) == ("poll", "", "Refund?\n- yes\n- at once")
-
-
-def test_a_location_is_a_link_to_a_map_and_a_place_has_its_name(fake: TelegramFake) -> None:
-    link = "https://www.openstreetmap.org/?mlat=52.52&mlon=-13.405"
-    fake.locate(ANN, ANN, 52.52, -13.405)
-    assert words(fake) == ("location", "", link)
-    fake.locate(ANN, ANN, 52.52, -13.405, "The shop")
-    assert words(fake) == ("venue", "", f"The shop\nMain Street 1\n{link}")
-
-
-def test_a_contact_is_a_name_and_a_number(fake: TelegramFake) -> None:
-    fake.contact(ANN, ANN, "Ben", "+49 123")
-    assert words(fake) == ("contact", "", "Ben +49 123")
-
-
-@pytest.mark.parametrize(
-    ("held", "said"),
-    [
-        ({"dice": {"emoji": "🎲", "value": 4}}, "🎲 4"),
-        ({"game": {"title": "Snake", "description": "eats", "photo": []}}, "Snake\neats"),
-        ({"story": {"chat": {"id": 1, "type": "private", "first_name": "Ben"}}}, "story: Ben"),
-        ({"checklist": {"title": "To do", "tasks": [{"id": 1, "text": "call"}]}}, "To do\n- call"),
-        ({"giveaway": {"chats": []}}, "giveaway"),
-        ({"paid_media": {"star_count": 1}}, "paid media"),
-        ({"brand_new_thing": {"id": 1}}, "brand new thing"),
-    ],
-)
-def test_what_cannot_be_passed_on_says_what_it_is(
-    fake: TelegramFake, held: dict[str, Any], said: str
-) -> None:
-    fake.say(ANN, ANN, "", **held)
-    assert words(fake) == (next(iter(held)), "", said)
-
-
-def test_an_unknown_thing_in_a_group_is_left_alone(fake: TelegramFake) -> None:
-    fake.say(DESK, BEN, "", brand_new_event={"id": 1})
-    assert read(fake) is None
-
-
-def test_messages_that_were_sent_together_share_an_album(fake: TelegramFake) -> None:
-    fake.album(ANN, ANN, ["photo", "photo"], "look")
-    messages = [normalize(update, ACCOUNT, now=NOW) for update in fake.updates]
-    assert [(one.album, one.text) for one in messages if one] == [("13001", "look"), ("13001", "")]
-    fake.send_photo(ANN, ANN)
-    assert must(fake).album == ""
-
-
 def test_a_reply_tells_whom_it_answers(fake: TelegramFake) -> None:
     fake.say(DESK, BEN, "mine")
     fake.say(DESK, ANN, "yes", reply_to=1)
@@ -357,50 +292,6 @@ def test_a_forward_tells_whose_words_they_are(
     assert (must(fake).forwarded_from, must(fake).scored) == (name, False)
 
 
-def test_a_reaction_in_private_says_which_emoji_and_under_what(fake: TelegramFake) -> None:
-    fake.allowed = list(ALLOWED)
-    fake.say(ANN, ANN, "hello")
-    fake.react(ANN, ANN, 1, "👎")
-    first = must(fake)
-    assert (first.kind, first.message_id, first.data) == ("reacted", "1", "👎")
-    assert (first.key.user, first.private) == ("11", True)
-    fake.react(ANN, ANN, 1, "")
-    assert must(fake).data == ""
-    assert must(fake).event_id != first.event_id
-
-
-def test_reactions_in_the_desk_count_also_those_of_nobody_in_particular(
-    fake: TelegramFake,
-) -> None:
-    fake.allowed = list(ALLOWED)
-    fake.react(DESK, BEN, 1, "👍")
-    assert (must(fake).key.user, must(fake).data) == (str(BEN), "👍")
-    fake.react(DESK, BEN, 2, "👍", anonymous=True)
-    assert must(fake).author.anonymous
-    fake.react(GROUP, BEN, 1, "👍")
-    assert read(fake) is None
-
-
-def test_of_several_reactions_the_new_one_is_told_and_what_is_no_emoji_is_not(
-    fake: TelegramFake,
-) -> None:
-    fake.allowed = list(ALLOWED)
-    fake.react(ANN, ANN, 1, "👍")
-    change = fake.updates[-1]["message_reaction"]
-    change["new_reaction"] = [{"type": "emoji", "emoji": each} for each in ("❤", "👍")]
-    change["old_reaction"] = [{"type": "emoji", "emoji": "👍"}]
-    assert must(fake).data == "❤"
-    change["old_reaction"], change["new_reaction"] = change["new_reaction"], []
-    assert must(fake).data == ""
-    change["old_reaction"] = []
-    change["new_reaction"] = [{"type": "custom_emoji", "custom_emoji_id": "1"}]
-    assert read(fake) is None
-
-
-def test_reactions_are_asked_for() -> None:
-    assert "message_reaction" in ALLOWED
-
-
 def test_a_group_that_becomes_a_supergroup_has_moved(fake: TelegramFake) -> None:
     fake.upgrade(GROUP, -1009)
     there, here = (normalize(update, ACCOUNT, now=NOW) for update in fake.updates[-2:])
@@ -417,24 +308,23 @@ def test_an_administrator_who_hides_in_the_desk_is_support(fake: TelegramFake) -
     assert message.author.anonymous
     assert (message.author.name, message.author.id) == ("Support", str(DESK))
     assert not message.author.is_bot
+    assert message.author.admin
+
+
+def test_an_administrator_who_hides_in_another_group_is_one_of_its_administrators(
+    fake: TelegramFake,
+) -> None:
     fake.say(GROUP, BEN, "@HeedBot hi", anonymous=True)
+    author = must(fake).author
+    assert (author.id, author.name, author.admin) == (str(GROUP), "Group", True)
+    assert not author.anonymous
+    fake.say(GROUP, BEN, "to nobody in particular", anonymous=True)
     assert read(fake) is None
 
 
-def test_an_edit_tells_the_new_caption_and_what_hangs_on_it(fake: TelegramFake) -> None:
-    photo = fake.send_photo(DESK, BEN, "teh")
-    fake.edit(DESK, photo, "the")
-    message = must(fake)
-    assert (message.kind, message.text, message.message_id) == ("edited", "the", "1")
-    assert message.attachments[0].kind == "photo"
-    first = message.event_id
-    fake.updates[-1]["edited_message"]["photo"][-1]["file_id"] = "another"
-    assert must(fake).event_id != first
-
-
-def test_a_live_location_that_moves_is_no_edit(fake: TelegramFake) -> None:
-    fake.locate(ANN, ANN)
-    fake.push("edited_message", fake.chats[ANN].messages[1] | {"edit_date": int(NOW)})
+def test_a_channel_that_speaks_in_a_group_is_nobody(fake: TelegramFake) -> None:
+    channel = {"id": -1009, "type": "channel", "title": "News"}
+    fake.say(GROUP, BEN, "@HeedBot hi", sender_chat=channel, **{"from": fake._nobody()})
     assert read(fake) is None
 
 

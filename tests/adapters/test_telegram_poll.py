@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from core.errors import DeliveryError, SetupError
-from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP, Recorder, adapter, running
+from tests.adapters.telegram_room import (
+    ANN,
+    BEN,
+    DESK,
+    GROUP,
+    Recorder,
+    adapter,
+    running,
+)
 from tests.fakes.telegram import TelegramFake
 
 
@@ -87,73 +95,17 @@ async def test_a_malformed_message_becomes_poison_and_stops_nothing(
     assert door.poison[0].raw.startswith("{")
 
 
-@pytest.mark.parametrize(
-    "kind", ["409", "500", "502", "502json", "503", "429", "reset", "cut", "junk", "401", "404"]
-)
-async def test_it_recovers_from_every_fault_of_a_poll(
-    fake: TelegramFake, door: Recorder, kind: Any
-) -> None:
-    fake.fail("getUpdates", kind, 2, apply=True, **({"retry_after": 0} if kind == "429" else {}))
-    fake.say(ANN, ANN, "still here")
-    async with running(fake, door) as bot:
-        await fake.until(lambda: door.messages)
-        await fake.until(lambda: bot.health().state == "ok")
-    assert door.texts() == ["still here"]
-
-
-async def test_a_poll_that_hangs_is_given_up(
-    fake: TelegramFake, door: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.telegram.poll.SLACK", 0.2)
-    fake.fail("getUpdates", "hang")
-    fake.say(ANN, ANN, "after the hang")
-    async with running(fake, door, poll_timeout=0.0):
-        await fake.until(lambda: door.messages)
-    assert door.texts() == ["after the hang"]
-
-
-async def test_the_server_may_be_gone_for_a_while(fake: TelegramFake, door: Recorder) -> None:
-    async with running(fake, door) as bot:
-        await fake.until(lambda: bot.health().state == "ok")
-        await fake.gone()
-        await asyncio.sleep(0.1)
-        fake.say(ANN, ANN, "meanwhile")
-        await fake.back()
-        await fake.until(lambda: door.messages)
-    assert door.texts() == ["meanwhile"]
-
-
-async def test_a_rejected_token_raises_one_alarm_and_polling_goes_on(
+async def test_a_batch_out_of_order_is_stored_whole_and_nothing_is_lost(
     fake: TelegramFake, door: Recorder
 ) -> None:
-    alarms: list[str] = []
-    fake.fail("getUpdates", "401", 3)
-    async with running(fake, door, on_alarm=alarms.append) as bot:
-        await fake.until(lambda: alarms)
-        assert bot.health().state == "failing"
-        assert "token" in bot.health().problem
-        fake.say(ANN, ANN, "hello")
-        await fake.until(lambda: door.messages)
-        await fake.until(lambda: bot.health().state == "ok")
-    assert len(alarms) == 1
-    assert "@BotFather" in alarms[0]
-
-
-async def test_silence_for_three_poll_times_is_failing_and_told_once(
-    fake: TelegramFake, door: Recorder
-) -> None:
-    now, alarms = [1000.0], []
-    async with running(fake, door, clock=lambda: now[0], on_alarm=alarms.append) as bot:
-        await fake.until(lambda: bot.health().state == "ok")
-        fake.fail("getUpdates", "502", 1_000_000)
-        await fake.until(lambda: len(fake.called("getUpdates")) > 3)
-        assert bot.health().state == "ok"
-        now[0] += 3.5
-        await fake.until(lambda: alarms)
-        assert bot.health().state == "failing"
-        polls = len(fake.called("getUpdates"))
-        await fake.until(lambda: len(fake.called("getUpdates")) > polls + 3)
-    assert len(alarms) == 1
+    for n in range(20):
+        fake.say(ANN, ANN, f"line {n}")
+    fake.reorder()
+    fake.duplicate()
+    async with running(fake, door):
+        await fake.until(lambda: len(door.messages) == 20 and not fake.updates)
+    in_order = sorted(door.messages, key=lambda message: message.order)
+    assert [one.text for one in in_order] == [f"line {n}" for n in range(20)]
 
 
 async def test_a_batch_that_cannot_be_stored_is_not_confirmed_and_comes_again(
@@ -263,6 +215,18 @@ async def test_a_press_is_answered_after_it_is_stored_and_a_stale_one_harms_noth
     assert (pressed.kind, pressed.data, pressed.message_id) == ("pressed", "claim:1", "1")
     assert pressed.event_id == callback
     assert fake.callbacks[callback] == "answered"
+
+
+@pytest.mark.parametrize(
+    "press", [{"id": "p1"}, {"id": "p1", "message": None, "inline_message_id": "x"}]
+)
+async def test_a_press_that_is_not_ours_is_answered_too(
+    fake: TelegramFake, door: Recorder, press: dict[str, Any]
+) -> None:
+    fake.push("callback_query", press)
+    async with running(fake, door):
+        await fake.until(lambda: fake.called("answerCallbackQuery"))
+    assert fake.called("answerCallbackQuery")[0].params["callback_query_id"] == "p1"
 
 
 async def test_the_command_menu_is_set_per_language_and_only_when_changed(

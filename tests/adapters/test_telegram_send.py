@@ -20,7 +20,17 @@ from core.errors import (
 )
 from core.message import Button, File, Place
 from core.split import split
-from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP, Memory, adapter, post, sending
+from tests.adapters.telegram_room import (
+    ANN,
+    BEN,
+    DESK,
+    GROUP,
+    Memory,
+    adapter,
+    post,
+    sending,
+    sketch,
+)
 from tests.fakes.telegram import TelegramFake
 
 
@@ -231,10 +241,18 @@ async def test_markdown_becomes_entities_also_behind_an_emoji(
     assert fake.called("editMessageText")[0].params["entities"][0]["offset"] == 3
 
 
+async def test_what_looks_like_html_is_shown_as_written(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    await bot.deliver(post("reply", "Put **this** into <head> of the page"), Memory())
+    [_, line] = fake.seen(ANN)
+    assert (line.text, line.entities) == ("Put this into <head> of the page", ("bold",))
+
+
 async def test_a_text_that_formatting_would_shorten_is_sent_as_written(
     fake: TelegramFake, bot: TelegramAdapter
 ) -> None:
-    text = "Put **this** into <head> of the page"
+    text = "Put **this** into\n\n```py,linenos\nx\n```"
     await bot.deliver(post("reply", text), Memory())
     assert fake.texts(ANN) == [text]
 
@@ -243,10 +261,9 @@ async def test_a_text_that_formatting_would_shorten_is_sent_as_written(
 async def test_no_answer_hides_where_a_link_leads_or_rings_somebody(
     fake: TelegramFake, bot: TelegramAdapter, link: str
 ) -> None:
-    text = f"**Good** news, [click here]({link})"
-    await bot.deliver(post("reply", text), Memory())
+    await bot.deliver(post("reply", f"**Good** news, [click here]({link})"), Memory())
     [_, line] = fake.seen(ANN)
-    assert (line.text, line.entities) == (text, ())
+    assert (line.text, line.entities) == (f"Good news, click here ({link})", ("bold",))
 
 
 @pytest.mark.parametrize(
@@ -327,8 +344,8 @@ async def test_who_blocked_the_bot_is_unreachable(fake: TelegramFake, bot: Teleg
         await bot.deliver(post("reply", "x"), Memory())
 
 
-async def test_an_unknown_chat_is_refused(bot: TelegramAdapter) -> None:
-    with pytest.raises(Refused, match="Chat not found"):
+async def test_a_chat_that_does_not_exist_is_unreachable(bot: TelegramAdapter) -> None:
+    with pytest.raises(Unreachable, match="Chat not found"):
         await bot.deliver(post("notice", "x", 999), Memory())
 
 
@@ -406,9 +423,10 @@ async def test_errors_never_carry_the_token(fake: TelegramFake, bot: TelegramAda
 async def test_typing_shows_in_the_topic_and_its_failure_harms_nothing(
     fake: TelegramFake, bot: TelegramAdapter
 ) -> None:
-    place = Place(platform="telegram", bot="4242", chat=str(DESK), thread="5")
+    topic = fake.topic(DESK, "a case")
+    place = Place(platform="telegram", bot="4242", chat=str(DESK), thread=str(topic))
     await bot.typing(place)
-    assert fake.actions == [(DESK, 5, "typing")]
+    assert fake.actions == [(DESK, topic, "typing")]
     fake.fail("sendChatAction", "500")
     await bot.typing(place)
     assert len(fake.actions) == 1
@@ -417,35 +435,34 @@ async def test_typing_shows_in_the_topic_and_its_failure_harms_nothing(
 async def test_a_preview_is_a_draft_in_private_chats_at_most_once_a_second(
     fake: TelegramFake,
 ) -> None:
-    now = [1000.0]
+    now, memory = [1000.0], Memory()
     private = Place(platform="telegram", bot="4242", chat=str(ANN))
     async with sending(fake, clock=lambda: now[0]) as bot:
-        await bot.preview(private, 7, "Hel")
-        await bot.preview(private, 7, "Hello")
+        await bot.preview(private, sketch("Hel"), memory)
+        await bot.preview(private, sketch("Hello"), memory)
         assert fake.drafts(ANN) == ["Hel"]
         now[0] += 1.1
-        await bot.preview(private, 7, "Hello")
+        await bot.preview(private, sketch("Hello"), memory)
         assert fake.drafts(ANN) == ["Hello"]
-        await bot.preview(Place(platform="telegram", bot="4242", chat=str(GROUP)), 7, "Hi")
-        assert len(fake.called("sendMessageDraft")) == 2
         now[0] += 1.1
         fake.fail("sendMessageDraft", "404")
-        await bot.preview(private, 7, "Hello!")
+        await bot.preview(private, sketch("Hello!"), memory)
+    assert memory.ids == []
 
 
 async def test_a_draft_that_hangs_keeps_no_reply_waiting(
     fake: TelegramFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.telegram.send._PREVIEW_PATIENCE", 0.1)
-    now = [1000.0]
+    monkeypatch.setattr("adapters.telegram.sketch.PATIENCE", 0.1)
+    now, memory = [1000.0], Memory()
     private = Place(platform="telegram", bot="4242", chat=str(ANN))
     async with sending(fake, clock=lambda: now[0], call_timeout=30.0) as bot:
         fake.fail("sendMessageDraft", "hang")
         async with asyncio.timeout(2):
-            await bot.preview(private, 7, "Hel")
+            await bot.preview(private, sketch("Hel"), memory)
         for wait, calls in ((5.0, 1), (26.0, 2)):  # it rests in this chat, then tries again
             now[0] += wait
-            await bot.preview(private, 7, "Hello")
+            await bot.preview(private, sketch("Hello"), memory)
             assert len(fake.called("sendMessageDraft")) == calls
 
 
@@ -473,7 +490,7 @@ def test_a_burst_of_three_passes_then_one_a_second() -> None:
 def test_a_group_gets_twenty_a_minute() -> None:
     pacer = Pacer(lambda: 100.0)
     waits = [pacer.take("-1001") for _ in range(60)]
-    assert waits[:3] == [0, 0, 0]
+    assert waits[:5] == [0, 0, 0, 1, 2]
     # In no minute are there more than twenty, and a busy group comes close to that.
     in_a_minute = [sum(at <= other < at + 60 for other in waits) for at in waits]
     assert max(in_a_minute) in (19, 20)
@@ -507,9 +524,3 @@ def test_the_pacer_forgets_quiet_chats() -> None:
         now[0] += 1
         pacer.take(str(chat))
     assert len(pacer._idle_at) <= 1001
-
-
-def test_replies_show_while_they_are_written_in_private_chats_only() -> None:
-    one = adapter(TelegramFake())
-    assert one.previews(post("reply", "x", ANN).place)
-    assert not one.previews(post("reply", "x", GROUP).place)

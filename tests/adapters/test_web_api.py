@@ -53,7 +53,6 @@ def adapter(desk: DeskTwin, **more: object) -> WebAdapter:
         "port": 0,
         "ready": lambda: None,
         "metrics": lambda: b"heed_up 1\n",
-        "webhook": None,
     }
     return WebAdapter(desk, **{**settings, **more})
 
@@ -361,11 +360,17 @@ async def test_the_webhook_gets_headers_and_body_and_says_the_status(desk: DeskT
         seen.append((headers["X-Telegram-Bot-Api-Secret-Token"], body))
         return 403
 
-    async with serving(desk, webhook=webhook) as client:
+    async def other(_headers: object, _body: bytes) -> int:
+        return 200
+
+    async with serving(desk, webhooks={"": webhook, "shop": other}) as client:
         told = {"X-Telegram-Bot-Api-Secret-Token": "abc"}
         answer = await client.post("/telegram/webhook", content=b"{}", headers=told)
+        further = await client.post("/telegram/webhook/shop", content=b"{}")
+        nobody = await client.post("/telegram/webhook/fleet", content=b"{}")
     assert answer.status_code == 403
     assert seen == [("abc", b"{}")]
+    assert (further.status_code, nobody.status_code) == (200, 404)
 
 
 async def test_a_busy_port_is_one_sentence_that_names_the_setting(desk: DeskTwin) -> None:

@@ -417,6 +417,17 @@ async def test_a_settled_case_asks_for_a_verdict(
     assert "So far: right." in (await client.get(f"/desk/{case['id']}")).text
 
 
+@pytest.mark.usefixtures("csrf")
+async def test_a_reply_of_the_bot_shows_its_thumbs(
+    client: httpx2.AsyncClient, desk: DeskTwin
+) -> None:
+    case = desk.add("Maya", "I am furious")
+    desk.hear(case, "Try it again.", role="bot", thumbs={"up": 0, "down": 2})
+    page = (await client.get(f"/desk/{case['id']}")).text
+    assert '<span aria-hidden="true">👎 2</span><span class="unseen">2 thumbs down</span>' in page
+    assert "👍" not in page
+
+
 async def test_an_own_answer_can_be_edited_and_deleted(
     client: httpx2.AsyncClient, desk: DeskTwin, csrf: str
 ) -> None:

@@ -37,6 +37,7 @@ Half of those who got a human waited 5 min or less, nine in ten 5 min or less (1
 Settled by staff: 1 case; by the person: 0 cases; not needed: 0 cases.
 1 of 1 judged alert turned out to be needed: 100 %, and with 95 % certainty between 21 % and 100 %.
 1 case has no verdict and is counted apart.
+2 thumbs up and 1 thumb down on the bot's replies: 67 % of them up.
 Most is written on Thursday between 13:00 and 14:00: 3 messages.
 0 % of all comes outside Monday to Friday, 9:00 to 18:00.
 A message is understood in 42 ms and an answer written in 1.5 s (medians);
@@ -149,6 +150,8 @@ async def test_each_chart_answers_in_a_sentence(
     for what, at in (("opened", 500), ("claimed", 400), ("resolved", 100)):
         town.step(row, what, NOW - at)
     town.case(bob, NOW - 50, state="queued", rule="request")
+    for who, value in ((ann, 1), (ann, 1), (bob, -1)):
+        town.thumb(who, town.reply(who, NOW - 590), value, NOW - 580)
     page = re.sub("[\u202f]", " ", await look(client, range="24h"))
     for sentence in SENTENCES.split("\n"):
         assert sentence in page, sentence
@@ -170,7 +173,16 @@ async def test_nobody_having_written_is_said_too(
 ) -> None:
     desk.town.person("ann")
     page = await look(client)
-    for name in ("messages", "moods", "replies", "settled", "verdicts", "hours", "latency"):
+    for name in (
+        "messages",
+        "moods",
+        "replies",
+        "settled",
+        "verdicts",
+        "thumbs",
+        "hours",
+        "latency",
+    ):
         assert labels()["en"]["pictures"][f"{name}_none"] in page
     assert "Nothing happened to any case in this time; 0 are open now." in page
     assert 'id="data-' not in page  # nothing to draw

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -77,6 +78,28 @@ def test_another_file_is_named_by_argument_or_variable(
         ('[desk]\nstaff = "discord:-5"', "must be web, telegram:<chat id>"),
         ("[mood]\nupset_leave = -0.9", "upset_leave must be greater than upset_enter"),
         ('[telegram]\napi_base = "telegram.org"', "must be a web address"),
+        ("[telegram.more.shop]\ntokn = 1", "nearest one is telegram.more.shop.token."),
+        ("[telegram.more]\nshop = 1", "write [telegram.more.shop], keys below."),
+        ("[telegram]\nmore = 1", "write [telegram.more.NAME], keys below."),
+        ("[telegram.more.Shop]\n", "[telegram.more.Shop] needs a name of 1 to 20 small letters"),
+        ("[telegram.more.a__b]\n", "[telegram.more.a__b] needs a name"),
+        ("[discord.more.main]\n", "and not main."),
+        ('[telegram.more.shop]\nmode = "x"', "telegram.more.shop.mode in heed.toml must be"),
+        ('[telegram.more.shop]\nmode = "webhook"', "of [telegram.more.shop] do not fit together"),
+        ("[discord.more.club]\nshards = true", "discord.more.club.shards in heed.toml must not"),
+        ("[desk.more.x]\na = 1", "desk.more is no setting of Heed"),
+        (
+            '[telegram]\ntoken = "1:a"\n[telegram.more.shop]\ntoken = "1:b"',
+            "telegram.token and telegram.more.shop.token are of the same bot; take one of",
+        ),
+        (
+            '[discord.more.a]\ntoken = "t"\n[discord.more.b]\ntoken = "t"',
+            "discord.more.a.token and discord.more.b.token are of the same bot",
+        ),
+        (
+            '[discord.more.club]\napi_base = "http://127.0.0.1:5"',
+            "discord.more.club.api_base must be that of discord.api_base",
+        ),
     ],
 )
 def test_a_wrong_file_is_told_in_one_sentence(text: str, says: str) -> None:
@@ -93,6 +116,10 @@ def test_a_wrong_file_is_told_in_one_sentence(text: str, says: str) -> None:
         ("HEED_HTTP", "HEED_HTTP is no setting of Heed"),
         ("HEED_ENGINE__NAME", "HEED_ENGINE__NAME is no setting of Heed"),
         ("HEED_HTTP__PORT", "The setting HEED_HTTP__PORT must be a whole number."),
+        ("HEED_TELEGRAM__MORE__SHOP__TOKN", "is HEED_TELEGRAM__MORE__SHOP__TOKEN."),
+        ("HEED_TELEGRAM__MORE__SHOP", "HEED_TELEGRAM__MORE__SHOP is no setting of Heed"),
+        ("HEED_DESK__MORE__SHOP__STAFF", "is no setting of Heed"),
+        ("HEED_DISCORD__MORE__CLUB__SHARDS", "HEED_DISCORD__MORE__CLUB__SHARDS must be a whole"),
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(
@@ -223,3 +250,41 @@ def test_who_is_on_call_is_written_like_staff() -> None:
     )
     both = Desk(members=[1, 2], roles="7, 8")
     assert (both.members, both.roles) == (("1", "2"), ("7", "8"))
+
+
+def test_further_bots_have_the_keys_of_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("heed.toml").write_text(
+        """
+        [telegram]
+        token = "1:one"
+        api_base = "http://127.0.0.1:8081"
+        watch = ["-1"]
+        [telegram.more.shop]
+        token = "2:two"
+        [discord]
+        gateway_url = "ws://127.0.0.1:9"
+        [discord.more.club]
+        mode = "watch"
+        """,
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("HEED_TELEGRAM__MORE__SHOP__WATCH", "-1001, -1002")
+    monkeypatch.setenv("HEED_TELEGRAM__MORE__SHOP__WEBHOOK_SECRET", "1e5")
+    monkeypatch.setenv("HEED_DISCORD__MORE__CLUB__TOKEN", "club.token")
+    settings = load()
+    shop, club = settings.telegram.more["shop"], settings.discord.more["club"]
+    assert shop.api_base == "http://127.0.0.1:8081/bot"  # as the first one's
+    assert (shop.watch, shop.mode) == (("-1001", "-1002"), "polling")
+    assert (club.gateway_url, club.mode) == ("ws://127.0.0.1:9", "watch")
+    assert list(settings.telegram.bots()) == ["main", "shop"]
+    assert list(settings.discord.bots()) == ["club"]  # the first one has no token
+    assert set(settings.secrets()) == {"1:one", "2:two", "1e5", "club.token"}
+    assert "two" not in repr(settings)
+
+
+def test_the_example_shows_further_bots_commented_out() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    shown = tomllib.loads(re.sub(r"(?m)^# (?=\[(telegram|discord)\.more\.|token = )", "", text))
+    for platform in ("telegram", "discord"):
+        assert list(shown[platform]["more"]) == ["shop"]
+        assert shown[platform]["more"]["shop"] == {"token": ""}

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from discord.gateway import DiscordWebSocket
 
+from adapters.discord.permissions import permissions
 from bot import doctor, rights
 from bot.database import add_staff
 from bot.settings import Database, Desk, Discord, Http, Prompts, Settings, Telegram
 from core.errors import PromptError, SetupError
 from tests.fakes.discord import DiscordFake
+from tests.fakes.discord_shapes import THREAD
 from tests.fakes.telegram import TelegramFake
 
 
@@ -39,7 +44,7 @@ def test_a_fresh_folder_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     code, lines = _examine()
     assert code == 0, lines
     assert lines[-1] == "All is well."
-    assert [line.split()[1] for line in lines[:-1]] == ["settings", *doctor.CHECKS]
+    assert [line.split()[1] for line in lines[:-1]] == ["settings", *doctor.CHECKS]  # a line each
     assert list(Path().iterdir()) == []  # looking changes nothing
 
 
@@ -110,144 +115,295 @@ def test_prompts_that_cannot_be_used_are_told(tmp_path: Path) -> None:
 
 
 def test_a_platform_without_token_is_off() -> None:
-    assert doctor.telegram(Settings()).startswith("off")
-    assert doctor.discord(Settings()).startswith("off")
+    assert [one[1:] for one in doctor.telegram(Settings())] == [
+        ("ok", "off: telegram.token is not set")
+    ]
+    more = Settings(discord=Discord(more={"club": {"mode": "watch"}}))
+    assert [one[:2] for one in doctor.discord(more)] == [
+        ("discord", "ok"),
+        ("discord.more.club", "ok"),
+    ]
 
 
 def test_a_platform_that_cannot_be_reached_is_told() -> None:
     with socket.socket() as nobody:  # bound, so that nobody else takes it; nobody listens
         nobody.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        with pytest.raises(SetupError, match="Telegram"):
-            doctor.telegram(Settings(telegram=Telegram(token="1:abc", api_base=base)))
-        with pytest.raises(SetupError, match="Discord"):
-            doctor.discord(Settings(discord=Discord(token="a.b.c", api_base=base)))
+        [told] = doctor.telegram(Settings(telegram=Telegram(token="1:abc", api_base=base)))
+        assert told.state == "fail"
+        assert f"Telegram cannot be reached at {base}/bot" in told.text
+        [told] = doctor.discord(Settings(discord=Discord(token="a.b.c", api_base=base)))
+        assert told.state == "fail"
+        assert f"Discord cannot be reached at {base}" in told.text
 
 
-async def _telegram_at(fake: TelegramFake, **changes: object) -> str:
-    ours = Telegram(**{"token": fake.token, "api_base": fake.api_base, **changes})
-    settings = Settings(telegram=ours, desk=Desk(staff="telegram:-1001"))
-    return await asyncio.to_thread(doctor.telegram, settings)
-
-
-class Governed(TelegramFake):
-    """Telegram, with a bot that was made an administrator."""
+class Group(TelegramFake):
+    """Telegram, where a test says what the bot may do, and what a group is like."""
 
     lacks = ""
+    status = "administrator"
+    about: Mapping[str, Any] = {}
+    known: Mapping[str, Any] = {}  # of a webhook
+    own: Mapping[str, Any] = {}  # of the bot
+
+    def _do_getme(self, params: dict[str, Any]) -> dict[str, Any]:
+        return super()._do_getme(params) | self.own
+
+    def _do_getchat(self, params: dict[str, Any]) -> dict[str, Any]:
+        return super()._do_getchat(params) | self.about
 
     def _do_getchatmember(self, params: dict[str, Any]) -> dict[str, Any]:
-        held = ("can_manage_topics", "can_pin_messages", "can_delete_messages")
-        rights = {name: name != self.lacks for name in held}
-        return super()._do_getchatmember(params) | {"status": "administrator"} | rights
+        held = self._standing(self._place(params), self.status)
+        member = super()._do_getchatmember(params) | held
+        if self.status != "administrator":
+            return member
+        return member | {name: name != self.lacks for name in rights.TELEGRAM_DESK}
+
+    def _do_getwebhookinfo(self, params: dict[str, Any]) -> dict[str, Any]:
+        return super()._do_getwebhookinfo(params) | self.known
 
 
-async def test_telegram_says_which_right_is_missing() -> None:
-    async with TelegramFake() as fake:
-        with pytest.raises(SetupError, match="check the chat id"):
-            await _telegram_at(fake)
-        fake.group(-1001)
-        advice = await _telegram_at(fake)
-        assert isinstance(advice, doctor.Advice)
-        assert "has no topics" in advice
-        assert "Manage topics" not in advice
-        fake.group(-1001, forum=True)
-        with pytest.raises(SetupError, match=r"lacks Manage topics .* > Add Administrator"):
-            await _telegram_at(fake)
-        with pytest.raises(SetupError, match="privacy mode"):
-            await _telegram_at(fake, watch=["-1002"])
+async def _telegram_at(fake: TelegramFake, **changes: object) -> dict[str, list[str]]:
+    """Return what doctor says of one bot, by state."""
+    ours = Telegram(**{"token": fake.token, "api_base": fake.api_base, **changes})
+    settings = Settings(telegram=ours, desk=Desk(staff="telegram:-1001"))
+    return _by_state(await asyncio.to_thread(doctor.telegram, settings))
 
 
-async def test_telegram_with_every_right_is_well() -> None:
-    async with Governed() as fake:
-        fake.group(-1001, forum=True)
+def _by_state(found: list[doctor.Finding]) -> dict[str, list[str]]:
+    states = {"ok": [], "warn": [], "fail": []}
+    for one in found:
+        states[one.state].append(one.text)
+    return states
+
+
+async def test_telegram_names_the_bot_and_the_link_that_adds_it() -> None:
+    async with Group() as fake:
+        fake.group(-1001, title="Desk", forum=True)
         told = await _telegram_at(fake)
-        assert (told, type(told)) == ("@HeedBot", str)
+        wanted = "manage_topics+pin_messages+delete_messages"
+        link = f"https://t.me/HeedBot?startgroup=here&admin={wanted}"
+        hears = "in groups it hears commands, mentions and replies"
+        assert told == {
+            "ok": [
+                "@HeedBot, Heed",
+                f"to add it to a group: {link}",
+                f"privacy mode is on: {hears}, and as administrator everything",
+                "polling; 0 updates wait",
+                "the staff group -1001 (Desk): every right is there",
+            ],
+            "warn": [],
+            "fail": [],
+        }
+        fake.own = {"can_join_groups": False, "can_read_all_group_messages": True}
+        told = await _telegram_at(fake)
+        assert any("/setjoingroups" in words for words in told["warn"])
+        assert any("privacy mode is off" in words for words in told["ok"])
 
 
-async def test_telegram_rights_that_can_be_missed_are_advice() -> None:
-    async with Governed() as fake:
+async def test_telegram_says_which_right_is_missing_and_where_to_give_it() -> None:
+    async with Group() as fake:
+        assert "check the chat id" in (await _telegram_at(fake))["fail"][0]
         fake.group(-1001, forum=True)
-        for right, name in (
-            ("can_pin_messages", "Pin messages"),
-            ("can_delete_messages", "Delete messages"),
-        ):
-            fake.lacks = right
-            told = await _telegram_at(fake)
-            assert isinstance(told, doctor.Advice)
-            assert f"lacks {name} (" in told
-            assert "Edit > Administrators > the bot" in told
-        fake.lacks = "can_manage_topics"
-        with pytest.raises(SetupError, match=r"lacks Manage topics \("):
-            await _telegram_at(fake)
+        for right in rights.TELEGRAM_DESK.values():
+            fake.lacks = next(k for k, one in rights.TELEGRAM_DESK.items() if one is right)
+            told = (await _telegram_at(fake))["fail" if right.needed else "warn"]
+            assert len(told) == 1
+            assert f"lacks {right.name} (" in told[0]
+            assert "Edit > Administrators > the bot, and switch that on" in told[0]
+        fake.status = "member"
+        told = await _telegram_at(fake)
+        assert (len(told["fail"]), len(told["warn"])) == (1, 2)
+        assert "> Add Administrator > the bot" in told["fail"][0]
+        fake.status = "left"
+        assert (await _telegram_at(fake))["fail"] == [
+            "the bot is not in the staff group -1001 (Group): add it by the link above"
+        ]
+
+
+async def test_a_group_without_topics_and_with_slow_mode_is_advice() -> None:
+    async with Group() as fake:
+        fake.group(-1001)
+        fake.about = {"slow_mode_delay": 30}
+        [topics] = (await _telegram_at(fake))["warn"]
+        assert "has no topics" in topics
+        fake.status = "member"
+        told = await _telegram_at(fake)
+        assert any("Slow mode lets me write once in 30 s" in words for words in told["warn"])
+        assert not told["fail"]  # no topics, so no right for them is needed
+
+
+async def test_a_watched_group_that_the_bot_cannot_hear_is_told() -> None:
+    async with Group() as fake:
+        fake.group(-1001, forum=True)
+        fake.group(-1002, title="Shop")
+        told = await _telegram_at(fake, watch=["-1002"])
+        assert "watched group -1002: it hears all and may answer" in told["ok"]
+        fake.status = "member"
+        told = await _telegram_at(fake, watch=["-1002"])
+        hidden = [one for one in told["fail"] if one.startswith("watched group -1002: Telegram")]
+        assert "@BotFather > /setprivacy" in hidden[0]
+        fake.own = {"can_read_all_group_messages": True}
+        told = await _telegram_at(fake, watch=["-1002"])
+        assert "watched group -1002: it hears all and may answer" in told["ok"]
+        told = await _telegram_at(fake, watch=["-1003"])
+        assert any("watched group -1003: I may not write here" in one for one in told["fail"])
+
+
+async def test_the_state_of_the_webhook_is_told() -> None:
+    hook = {
+        "mode": "webhook",
+        "webhook_url": "https://bot.example/telegram/webhook",
+        "webhook_secret": "s",
+    }
+    async with Group() as fake:
+        fake.group(-1001, forum=True)
+        fake.known = {"url": "https://old.example/geheim"}
+        told = await _telegram_at(fake)
+        assert told["warn"] == [
+            "Telegram still pushes to old.example; the next `heed run` ends that"
+        ]
+        told = await _telegram_at(fake, **hook)
+        assert told["warn"] == ["Telegram does not know webhook_url yet; `heed run` tells it"]
+        fake.known = {"url": hook["webhook_url"], "pending_update_count": 3}
+        told = await _telegram_at(fake, **hook)
+        assert "webhook at bot.example, for /telegram/webhook; 3 wait" in told["ok"]
+        failed = {"last_error_date": time.time() - 60, "last_error_message": "502 Bad Gateway"}
+        fake.known = fake.known | failed
+        [words] = (await _telegram_at(fake, **hook))["fail"]
+        assert "(502 Bad Gateway): let it end at /telegram/webhook here" in words
 
 
 async def test_a_wrong_telegram_token_is_told_without_it() -> None:
     async with TelegramFake() as fake:
-        with pytest.raises(SetupError) as caught:
-            await _telegram_at(fake, token="4242:AAAnotherTokenAAAAAAAAAAAAAAAAAAA")
-        assert "AAAnother" not in str(caught.value)
+        told = await _telegram_at(fake, token="4242:AAAnotherTokenAAAAAAAAAAAAAAAAAAA")
+        assert len(told["fail"]) == 1
+        assert "AAAnother" not in str(told)
 
 
-ALL_RIGHTS = sum(1 << bit for bit in rights._DISCORD)
+async def test_every_bot_has_its_own_lines_and_the_first_has_the_desk() -> None:
+    other = "777:AAOtherTokenAAAAAAAAAAAAAAAAAAA"
+    async with Group() as fake, Group(other, username="ShopBot") as shop:
+        fake.group(-1001, forum=True)
+        ours = Telegram(
+            token=fake.token,
+            api_base=fake.api_base,
+            more={"shop": {"token": other, "api_base": shop.api_base}, "idle": {}},
+        )
+        settings = Settings(telegram=ours, desk=Desk(staff="telegram:-1001"))
+        found = await asyncio.to_thread(doctor.telegram, settings)
+        assert {one.name for one in found} == {
+            "telegram", "telegram.more.shop", "telegram.more.idle",
+        }  # fmt: skip
+        assert "@ShopBot, Heed" in [one.text for one in found if one.name == "telegram.more.shop"]
+        assert [one.name for one in found if "staff group" in one.text] == ["telegram"]
+        assert shop.called("getChat") == []
+
+
+ALL_RIGHTS = sum(1 << bit for bit in rights.DISCORD_DESK)
 
 
 class Server(DiscordFake):
     """Discord, whose server tells its roles."""
 
     granted = ALL_RIGHTS
+    own: Mapping[str, Any] = {}  # of the bot as a member
+    about: Mapping[str, Any] = {}  # of the application
 
     def _answer(self, request: Any, call: Any) -> tuple[int, Any]:
         if call.path == f"/guilds/{self.guild}" and call.method == "GET":
             everyone = {"id": self.guild, "name": "@everyone", "permissions": str(self.granted)}
             return 200, {"id": self.guild, "owner_id": "1", "roles": [everyone]}
-        return super()._answer(request, call)
+        status, body = super()._answer(request, call)
+        if call.path == f"/guilds/{self.guild}/members/{self.bot['id']}":
+            body = body | self.own
+        return status, body | self.about if call.path.endswith("applications/@me") else body
 
 
-async def _discord_at(fake: DiscordFake, channel: str = "", **desk: Any) -> str:
+async def _discord_at(
+    fake: DiscordFake, channel: str = "", changes: Mapping[str, Any] = {}, **desk: Any
+) -> dict[str, list[str]]:
     settings = Settings(
-        discord=Discord(token=fake.token, api_base=fake.api_base),
+        discord=Discord(
+            token=fake.token, api_base=fake.api_base, gateway_url=fake.gateway_url, **changes
+        ),
         desk=Desk(staff=f"discord:{channel or fake.desk}", **desk),
     )
-    return await asyncio.to_thread(doctor.discord, settings)
+    return _by_state(await asyncio.to_thread(doctor.discord, settings))
 
 
-async def test_discord_with_every_right_is_well() -> None:
+async def test_discord_names_the_bot_and_the_link_that_adds_it() -> None:
     async with Server() as fake:
         told = await _discord_at(fake)
-        assert (told, type(told)) == ("the token is good, mode mention", str)
+        link = "https://discord.com/oauth2/authorize?client_id={}&scope=bot+applications.commands"
+        assert told == {
+            "ok": [
+                "Heed, mode mention",
+                f"to add it to a server: {link.format(fake.bot['id'])}&permissions={ALL_RIGHTS}",
+                "no privileged intent, and mode mention needs none",
+                f"the staff channel {fake.desk} (#desk): every right is there",
+            ],
+            "warn": [],
+            "fail": [],
+        }
+        fake.about = {"bot_require_code_grant": True}
+        assert "Requires OAuth2 Code Grant off" in (await _discord_at(fake))["fail"][0]
 
 
 async def test_discord_says_which_right_is_missing_and_where_to_give_it() -> None:
     async with Server() as fake:
-        for bit, right in rights._DISCORD.items():
+        for bit, right in rights.DISCORD_DESK.items():
             fake.granted = ALL_RIGHTS & ~(1 << bit)
-            if right.needed:
-                with pytest.raises(SetupError, match=rf"lacks {right.name} \(.*Permissions >"):
-                    await _discord_at(fake)
-            else:
-                told = await _discord_at(fake)
-                assert isinstance(told, doctor.Advice)
-                assert f"lacks {right.name} (" in told
+            told = (await _discord_at(fake))["fail" if right.needed else "warn"]
+            assert len(told) == 1
+            assert f"lacks {right.name} (" in told[0]
+            assert "Permissions > the bot's role" in told[0]
         fake.granted = 1 << 3  # an administrator may do everything
-        assert type(await _discord_at(fake)) is str
+        told = await _discord_at(fake)
+        assert told["warn"] == told["fail"] == []
+        fake.own = {"communication_disabled_until": "2999-01-01T00:00:00+00:00"}
+        assert "timed out" in (await _discord_at(fake))["fail"][0]
 
 
 async def test_a_discord_channel_that_is_not_there_is_told() -> None:
     async with Server() as fake:
-        with pytest.raises(SetupError, match=r"check the channel id in desk\.staff"):
-            await _discord_at(fake, "999999")
+        assert "check the channel id" in (await _discord_at(fake, "999999"))["fail"][0]
         fake.person("ann")
-        with pytest.raises(SetupError, match="no channel of a Discord server"):
-            await _discord_at(fake, fake.dm("ann"))
+        told = await _discord_at(fake, fake.dm("ann"))
+        assert "is no channel of a Discord server" in told["fail"][0]
 
 
-async def test_plain_lines_as_answers_on_discord_need_the_intent() -> None:
-    async with Server() as fake:
-        with pytest.raises(SetupError, match="Message Content Intent"):
-            await _discord_at(fake, auto_reply="on")
-        assert await _discord_at(fake, auto_reply="off")
+async def test_a_thread_that_is_watched_has_the_rights_of_its_channel() -> None:
     async with Server(content_intent=True) as fake:
-        assert await _discord_at(fake, auto_reply="on") == "the token is good, mode mention"
+        thread = fake.add_channel("help", kind=THREAD, parent=fake.channel)
+        watching = {"mode": "watch", "watch": [thread]}
+        told = await _discord_at(fake, changes=watching)
+        assert f"watched channel {thread}: it hears all and may answer" in told["ok"]
+        fake.granted = ALL_RIGHTS & ~(1 << 38)
+        told = await _discord_at(fake, changes=watching)
+        words = f"watched channel {thread}: I may not write in #help."
+        assert any(one.startswith(words) for one in told["fail"])
+
+
+async def test_the_intent_is_compared_with_the_settings() -> None:
+    async with Server() as fake:
+        told = await _discord_at(fake, auto_reply="on")
+        assert "Message Content Intent" in told["fail"][0]
+        assert (await _discord_at(fake, auto_reply="off"))["fail"] == []
+        told = await _discord_at(fake, changes={"mode": "watch"})
+        assert "mode watch needs every message's text" in told["fail"][0]
+        told = await _discord_at(fake, changes={"watch": [fake.channel]})
+        assert "mode mention hears none in full" in told["warn"][0]
+    async with Server(content_intent=True) as fake:
+        told = await _discord_at(fake, changes={"mode": "watch"}, auto_reply="on")
+        assert "the Message Content intent is on" in told["ok"]
+        assert told["fail"] == []
+
+
+async def test_looking_leaves_the_gateway_of_a_running_heed_alone() -> None:
+    async with Server() as fake:
+        await _discord_at(fake)
+        assert str(DiscordWebSocket.DEFAULT_GATEWAY) == fake.gateway_url
 
 
 def test_overwrites_of_a_channel_go_over_roles_in_discords_order() -> None:
@@ -258,7 +414,7 @@ def test_overwrites_of_a_channel_go_over_roles_in_discords_order() -> None:
     }
 
     def held(*overwrites: dict[str, str], user: str = "5") -> int:
-        return rights.permissions(server, ["2"], overwrites, user)
+        return permissions(server, ["2"], overwrites, user)
 
     everyone = {"id": "1", "allow": "0", "deny": "2"}
     role = {"id": "2", "allow": "2", "deny": "4"}

@@ -25,7 +25,8 @@ from bot.settings import Database, Model, Settings
 from core.errors import EngineError, PromptError, SetupError
 from core.handoff import Action
 from core.message import Scores
-from core.store import desk as desk_rows, people, sample, tuning
+from core.store import desk as desk_rows, feedback, people, sample, tuning
+from core.store.rows import insert_id
 from core.store.turns import Heard, Plan
 from core.tables import history
 from tests.checkpoints import make_checkpoint
@@ -736,6 +737,45 @@ async def test_the_sample_staff_and_cases_of_their_own_are_no_measurement(
     assert (report["messages"], report["cases"], report["by_staff"]) == (1, 0, 1)
     assert report["precision"]["judged"] == 0
     assert "1 case that staff opened themselves: left out." in told
+
+
+def test_thumbs_are_told_by_model_and_prompt_and_those_of_staff_and_sample_are_not(
+    desk: Desk, url: str, tmp_path: Path
+) -> None:
+    desk.ground.do(sample.fill, now=40 * DAY)
+    desk.hear("ann", 41 * DAY, scores(0.1))
+    _, told = verdicts(url, tmp_path)
+    assert "Thumbs" not in told
+    assert "Thumbs" not in (tmp_path / "v.html").read_text("utf-8")
+    desk.hear("bob", 41 * DAY, scores(0.1))
+    desk.ground.do(people.learn, platform="telegram", bot="heed", user="bob", name="Bob", now=1.0)
+    for model, prompt, who, values in (
+        ("echo", "support@2", "ann", (1, 1, 1, -1)),
+        ("echo", "support@1", "ann", (-1,)),
+        ("echo", "support@1", "bob", (1,)),  # staff
+    ):
+        for value in values:
+            thumb(desk, who, value, model=model, prompt=prompt)
+    report, told = verdicts(url, tmp_path)
+    first, second = report["thumbs"]
+    assert {name: first[name] for name in ("model", "prompt", "up", "down", "value")} == {
+        "model": "echo", "prompt": "support@1", "up": 0, "down": 1, "value": 0.0,
+    }  # fmt: skip
+    assert (second["prompt"], second["up"], second["down"]) == ("support@2", 3, 1)
+    assert second["low"] == pytest.approx(0.3006, abs=1e-4)  # Wilson, 3 of 4, 95 %
+    [line] = [line for line in told.splitlines() if "support@2" in line]
+    assert line.split() == ["echo", "support@2", "75.0", "[30.1–95.4]", "3", "1"]
+    page = (tmp_path / "v.html").read_text("utf-8")
+    assert "Thumbs on replies, by model and version of its prompt" in page
+    assert "75.0 [30.1–95.4]" in page
+
+
+def thumb(desk: Desk, who: str, value: int, **spoken: str) -> None:
+    """Let the bot say a line to somebody, who thinks something of it."""
+    of, now = desk.ground.conversation(who).id, desk.ground.now
+    facts = {"conversation_id": of, "role": "bot", "text": "ok", "at": now, **spoken}
+    line = desk.ground.do(insert_id, table=history, **facts)
+    desk.ground.do(feedback.keep, conversation_id=of, history_id=line, value=value, now=now)
 
 
 def test_a_database_that_is_not_there_or_empty_is_said_so(

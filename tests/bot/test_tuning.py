@@ -195,3 +195,19 @@ async def test_a_preview_reads_the_last_messages_and_changes_nothing(store: Stor
     with pytest.raises(SetupError, match="at most 1"):
         await made.preview({"escalation.strong": "9"})
     assert store.read_now(lambda c: len(tuning.heard(c, 4))) == 4
+
+
+async def test_a_further_bot_is_shown_and_cannot_be_changed(store: Store) -> None:
+    shop = {"token": "2:geheim", "watch": ["-1"]}
+    settings = Settings(telegram=Telegram(token="1:a", more={"shop": shop}))
+    made = Tuning(settings, store, clock)
+    rows = {(row["section"], row["key"]): row for row in made.view()}
+    own = [key for section, key in rows if section == "telegram.more.shop"]
+    assert own == [key for section, key in rows if section == "telegram"]
+    token, watch = (rows["telegram.more.shop", key] for key in ("token", "watch"))
+    assert (token["value"], token["secret"], token["live"]) == ("set", True, False)
+    assert (watch["value"], watch["kind"], watch["source"]) == ("-1", "list", "file")
+    assert token["help"] == "HEED_TELEGRAM__MORE__SHOP__TOKEN"
+    assert "geheim" not in str(made.view())
+    with pytest.raises(DeskError, match=r"telegram\.more\.shop\.mode needs a restart"):
+        await made.change({"telegram.more.shop.mode": "webhook"}, "ana")

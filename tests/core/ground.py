@@ -268,7 +268,7 @@ class Ground:
         return self.do(relay.answer, case_id=case_id, by=(who, who), words=words, now=self.now)
 
     def stream(self, start: Start, shown: str = "I hear") -> int | None:
-        return self.do(
+        opened = self.do(
             streams.open_stream,
             conversation_id=start.conversation_id,
             inbox_id=start.rows[0].id,
@@ -276,6 +276,7 @@ class Ground:
             now=self.now,
             shown=shown,
         )
+        return None if opened is None else opened.id
 
 
 def heard(start: Start, **values: Any) -> tuple[Heard, ...]:

@@ -167,6 +167,22 @@ async def test_each_outcome_takes_its_own_path(
     assert ground.row(conversation).unreachable is (expected == "held")
 
 
+@pytest.mark.parametrize("error", [Unreachable("blocked"), Refused("no such right any more")])
+async def test_what_may_have_arrived_is_neither_held_nor_called_failed(
+    ground: Ground, platform: Platform, delivery: Delivery, error: DeliveryError
+) -> None:
+    reply(ground, 1, 2)
+    platform.answers += [OutcomeUnknown("reset"), error]
+    platform.repeats = True
+    await delivery.work(PERSON)
+    ground.now += 1
+    await delivery.work(PERSON)
+    gone = isinstance(error, Unreachable)
+    states = [row.state for row in ground.rows(table, kind="reply")]
+    assert states == ["uncertain", "held" if gone else "queued"]
+    assert ground.row(conversation).unreachable is gone
+
+
 async def test_a_repeat_carries_the_same_nonce_and_edits_the_same_message(
     ground: Ground, platform: Platform, delivery: Delivery
 ) -> None:

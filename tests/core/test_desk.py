@@ -572,6 +572,14 @@ async def test_one_refused_line_of_a_burst_does_not_take_the_others_along(ground
     assert {row.state for row in ground.rows(inbox)} == {"done"}
 
 
+async def test_why_a_line_was_refused_stands_as_an_answer_to_it(ground: Ground) -> None:
+    lay_out(ground)
+    await ground.staff(from_staff("", number=900))
+    await ground.staff(from_staff("", number=901))
+    found = [(post.text, post.reply_to) for post in ground.send_all(STAFF) if post.reply_to]
+    assert found == [("An answer needs some text.", "900"), ("An answer needs some text.", "901")]
+
+
 async def test_a_staff_line_is_carried_out_once(ground: Ground) -> None:
     lay_out(ground)
     await ground.staff(from_staff("once"))

@@ -136,6 +136,21 @@ def test_precision_counts_verdicts_alone_and_has_wilsons_interval(town: Town) ->
     assert nobody == {"n": 0, "needed": 0, "share": None, "low": None, "high": None}
 
 
+def test_thumbs_are_counted_by_when_they_were_given(town: Town) -> None:
+    ann, bob = town.person("ann"), town.person("bob", lang="zh")
+    first, second = town.reply(ann, MONDAY - DAY), town.reply(ann, MONDAY + 5)
+    town.thumb(ann, first, 1, MONDAY + 10)
+    town.thumb(bob, first, -1, MONDAY + 20)
+    town.thumb(ann, second, 1, MONDAY + 2 * DAY)
+    town.thumb(bob, second, 1, MONDAY + 7 * DAY)  # after the range
+    found = told(town, MONDAY, MONDAY + 7 * DAY)
+    assert found["thumbs"][0] == {"at": MONDAY, "up": 1, "down": 1}
+    assert [one["up"] for one in found["thumbs"]] == [1, 0, 1, 0, 0, 0, 0]
+    assert found["feedback"] == {"up": 2, "down": 1}
+    assert told(town, MONDAY, MONDAY + DAY)["thumbs"][0] == {"at": MONDAY, "up": 1, "down": 1}
+    assert told(town, MONDAY, MONDAY + DAY, lang="zh")["feedback"] == {"up": 0, "down": 1}
+
+
 def test_times_are_known_where_the_engine_told_them(town: Town) -> None:
     ann = town.person("ann")
     for number in range(1, 11):
@@ -225,6 +240,7 @@ def test_the_sample_fills_every_chart_and_is_the_same_each_time(tmp_path: Path) 
     assert sum(one["opened"] for one in found["cases"]) >= 5
     assert found["reply"]["median"] > 60
     assert found["precision"]["n"] >= 3
+    assert found["feedback"]["up"] > found["feedback"]["down"] > 0
     assert found["moods"][1]["calm"] > 0
     assert found["open"] == 0
     assert any(one["written"] for one in found["latency"])
@@ -252,6 +268,7 @@ def test_the_sample_has_no_figures_once_somebody_real_has_written(town: Town) ->
     assert (found["people"], found["sample"], found["empty"]) == (1, True, False)
     assert sum(one["opened"] for one in found["cases"]) == 0
     assert found["precision"]["n"] == 0
+    assert found["feedback"] == {"up": 0, "down": 0}
     with pytest.raises(DeskError):
         town.store.write_now(lambda c: fill(c, MONDAY))
     town.store.write_now(clear)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.marked import Marked, answering, below, escaped, said_by
+from core.marked import Marked, answering, below, escaped, plainly, said_by
 from core.message import TextLimit
 
 ROOM = TextLimit(size=100)
@@ -30,8 +30,21 @@ def test_what_platforms_would_read_differently_goes_as_plain_text(text: str) -> 
 
 def test_a_plain_text_reads_the_same_as_markdown() -> None:
     assert escaped("2 * 3 <b> [x]") == "2 \\* 3 \\<b\\> \\[x\\]"
-    assert below("a_b", "**x**", ROOM) == "a\\_b\n**x**"
-    assert below("", "**x**", TextLimit(size=4)) is None
+    assert below("a_b", "**x**", ROOM) == ("a\\_b\n**x**",)
+
+
+def test_formatted_words_too_long_for_one_post_keep_their_formatting() -> None:
+    parts = below("Ana", "**one** two three\n\n```py\nfour\nfive six\n```", TextLimit(size=30))
+    assert parts == ("Ana\n**one** two three", "```py\nfour\nfive six\n```")
+    assert all(isinstance(part, Marked) for part in parts)
+
+
+def test_a_plain_text_full_of_signs_leaves_room_for_what_escapes_them() -> None:
+    text = " ".join(["2*3"] * 100)
+    parts = plainly(text, ROOM)
+    assert max(len(escaped(part)) for part in parts) <= ROOM.size
+    assert " ".join(parts) == text
+    assert plainly("plain", ROOM) == ("plain",)
 
 
 def test_a_quote_ends_before_the_words_that_answer_it() -> None:

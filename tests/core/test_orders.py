@@ -15,7 +15,7 @@ from core.message import Author, Message
 from core.orders import CODES, COMMANDS, Action
 from core.steps import _VERBS
 from core.store.turns import Plan
-from core.tables import history, staff_thread
+from core.tables import history, outbox, staff_thread
 from tests.core.desk_chat import command, from_staff, lay_out, owner, pressed, to_person, to_staff
 from tests.core.ground import TEXTS, Ground, heard, opened, said
 
@@ -109,6 +109,16 @@ def test_a_command_without_a_case_says_where_it_belongs(ground: Ground) -> None:
     for free in ("contact", "watch", "save"):
         action = understood(ground, replace(command(f"/{free} x"), key=from_staff(thread="").key))
         assert action.case_id == 0
+
+
+async def test_words_in_a_thread_of_ours_that_is_no_case_get_a_reason(ground: Ground) -> None:
+    assert read(ground, from_staff("lunch?", thread="77")) is None  # staff among themselves
+    await ground.staff(from_staff("hello?", number=77, thread="77", own_thread=True))
+    assert to_person(ground) == []
+    post = ground.row(outbox, kind="digest")
+    assert "belongs to no case, so nothing was sent" in post.text
+    assert post.reply_to == "77"
+    assert owner(ground)[1] == "queued"
 
 
 def test_in_a_chat_without_threads_a_command_means_the_only_case_one_has(ground: Ground) -> None:

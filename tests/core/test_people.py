@@ -111,8 +111,8 @@ def test_colleagues_are_learned_once_and_keep_their_name(store: Store) -> None:
         ("telegram", "1", "9", "Zoe"),
         ("telegram", "1", "8", "Ben"),
     ]
-    assert store.read_now(lambda c: people.is_colleague(c, "telegram", "1", "9"))
-    assert not store.read_now(lambda c: people.is_colleague(c, "discord", "1", "9"))
+    assert store.read_now(lambda c: people.is_colleague(c, "telegram", "9"))
+    assert not store.read_now(lambda c: people.is_colleague(c, "discord", "9"))
 
 
 def test_staff_are_listed_by_name_and_removed_with_their_sessions(store: Store) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from core.handoff import Action
 from core.message import Attachment, Receipt
-from core.store import desk, intake, places, privacy, receipts, record
+from core.store import desk, feedback, intake, places, privacy, receipts, record
 from core.store.outbox import Claim, Outgoing, enqueue
 from core.store.privacy import Count, Erased
 from core.store.turns import Plan
@@ -108,6 +108,28 @@ def test_nothing_of_anybody_else_goes(ground: Ground) -> None:
     assert [row.text for row in ground.rows(history)] == [f"{WORD} theirs", "I hear you."]
     assert len(ground.rows(poison)) == 1
     assert not ground.conversation("ben").forgotten
+
+
+@pytest.mark.parametrize(
+    ("raw", "theirs"),
+    [
+        ('{"from": {"id": 42}}', True),
+        ('{"author":{"id":"42","bot":false}}', True),
+        ('{"from": {"id": 42, "name', True),  # no JSON at all: it was cut off
+        ('{"text": "<@42> said so"}', True),
+        ('{"from": {"id": 1420}}', False),
+        ('{"chat": {"id": -42}}', False),
+        ('{"ago": 42.5, "late": 0.42, "took": -1.42}', False),
+        ('{"nonce": "a42", "name": "42_b", "uuid": "42-7c"}', False),
+    ],
+)
+def test_what_could_not_be_read_goes_where_it_names_the_person(
+    ground: Ground, raw: str, *, theirs: bool
+) -> None:
+    ground.take(said(1, "hello", user="42"))
+    ground.do(intake.take_in, arrivals=[(arrival(None, raw=raw, error="KeyError"), "")], now=1.0)
+    forget(ground)
+    assert [row.raw for row in ground.rows(poison)] == ([] if theirs else [raw])
 
 
 def test_what_staff_were_shown_is_edited_in_their_chat_and_then_the_row_goes(
@@ -373,3 +395,16 @@ def test_an_export_has_everything_but_what_staff_noted(ground: Ground) -> None:
     assert [found["trace"] for found in kept["decisions"]] == [DECISION["trace"]] * 2
     assert len(kept["cases"]) == 1
     assert "note" not in str(kept)
+
+
+def test_an_export_has_what_somebody_thought_of_replies_and_nobody_elses_thumbs(
+    ground: Ground,
+) -> None:
+    live(ground)
+    ground.take(said(9, "me too", user="ben"))
+    reply = ground.row(history, role="bot", text=f"{WORD} two").id
+    for who, value in (("ann", 1), ("ben", -1)):
+        of = ground.conversation(who).id
+        ground.do(feedback.keep, conversation_id=of, history_id=reply, value=value, now=5.0)
+    kept = ground.store.read_now(partial(privacy.export, conversation_id=1))
+    assert kept["feedback"] == [{"at": 5.0, "value": 1, "reply": f"{WORD} two"}]

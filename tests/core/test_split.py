@@ -5,8 +5,10 @@ import re
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from core.markdown import read
 from core.message import TextLimit
-from core.split import measure, split
+from core.split import graphemes, measure, split
+from tests.markdowns import ANY, MADE
 
 TELEGRAM = TextLimit(size=4096, utf16=True)
 DISCORD = TextLimit(size=2000)
@@ -158,3 +160,142 @@ def test_wild_fences_never_break_the_limit(text: str, limit: TextLimit) -> None:
     letters = re.sub(r"[^ab]", "", text)
     # A tag is repeated with its fence, so letters may come twice but never get lost.
     assert len(re.sub(r"[^ab]", "", "".join(parts))) >= len(letters)
+
+
+# -- Markdown ------------------------------------------------------------------------------------
+
+
+def test_a_list_item_a_link_and_bold_words_go_whole_into_the_next_part() -> None:
+    text = "Some words before.\n- one two\n- three four five six\n- seven"
+    assert split(text, TextLimit(size=40)) == [
+        "Some words before.\n- one two",
+        "- three four five six\n- seven",
+    ]
+    assert split("one two [a long label](http://a.example/b) end", TextLimit(size=36)) == [
+        "one two",
+        "[a long label](http://a.example/b)",
+        "end",
+    ]
+    assert split("one two three **four five six** end", TextLimit(size=24)) == [
+        "one two three",
+        "**four five six** end",
+    ]
+
+
+def test_an_item_moved_to_the_next_part_is_no_program() -> None:
+    text = "- one two three\n    - four five six\n    - seven eight"
+    assert split(text, TextLimit(size=40)) == [
+        "- one two three\n    - four five six",
+        "- seven eight",
+    ]
+
+
+def test_a_fence_in_a_list_is_closed_and_opened_again() -> None:
+    code = "\n".join(f"      x{n} = {n}" for n in range(6))
+    parts = split(f"- Do:\n    ```py\n{code}\n    ```\n- Done", TextLimit(size=50))
+    assert parts[0].startswith("- Do:\n    ```py\n      x0 = 0\n")
+    assert parts[0].endswith("\n    ```")
+    assert parts[1].startswith("```py\n  x")
+    assert parts[-1] == "- Done"
+
+
+def test_a_quoted_fence_stays_quoted() -> None:
+    code = "\n".join(f"> x{n} = {n}" for n in range(6))
+    first, second = split(f"> ```py\n{code}\n> ```", TextLimit(size=50))
+    assert first.startswith("> ```py\n> x0 = 0\n")
+    assert first.endswith("\n> ```")
+    assert second.startswith("> ```py\n> x")
+
+
+def test_no_word_becomes_a_mark_by_the_cut() -> None:
+    for part in split("aaa bbb - ccc # ddd > eee 1. fff + ggg", TextLimit(size=16)):
+        assert re.match(r"[a-z]", part), part
+
+
+def unfenced(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+def whole(parts: list[str], text: str) -> bool:
+    """Whether the parts are the text again, but for fence lines put in and blanks left out."""
+    wanted, at = unfenced(text), {0}
+    for line in "\n".join(parts).split("\n"):
+        bare, more = unfenced(line), {*at} if FENCE_LINE.match(line) else set()
+        for words in {bare, bare.lstrip(">")}:
+            more |= {here + len(words) for here in at if wanted.startswith(words, here)}
+        at = more
+    return len(wanted) in at
+
+
+FENCE_LINE = re.compile(r"[>\s]*(?:```|~~~)")
+
+
+def inside(kind: str, text: str) -> list[str]:
+    found = (one for one in read(text) if one.kind == kind and one.edge in ("", "("))
+    return [text[one.start : one.end].rstrip() for one in found]
+
+
+def programs(text: str) -> str:
+    """The words of all fenced blocks."""
+    found, deep = [], False
+    for one in read(text):
+        if one.kind == "CodeBlock":
+            deep = one.edge == "("
+        elif deep:
+            found.append(one.value)
+    return unfenced("".join(found))
+
+
+def check_any(text: str, limit: TextLimit) -> None:
+    parts = split(text, limit)
+    assert all(0 < measure(part, limit) <= limit.size and part.strip() for part in parts)
+    assert whole(parts, text), parts
+
+
+def check_made(text: str, limit: TextLimit) -> None:
+    parts = split(text, limit)
+    assert whole(parts, text), parts
+    assert programs("\n\n".join(parts)) == programs(text)
+    for part in parts:
+        assert measure(part, limit) <= limit.size
+        for block in inside("CodeBlock", part):
+            mark = re.match(r"`+|~+", block)
+            assert mark is not None
+            assert block.endswith(f"\n{mark[0]}"), part
+    for kind in ("Link", "Image", "Strong", "Code", "Heading"):
+        assert [one for part in parts for one in inside(kind, part)] == inside(kind, text), kind
+    pieces = [one for part in parts for one in graphemes(part) if not FENCE_LINE.match(part)]
+    assert set(pieces) <= {*graphemes(text), "\n"} | {*"`~"}
+
+
+small = st.builds(TextLimit, size=st.integers(16, 120), utf16=st.booleans())
+roomy = st.builds(TextLimit, size=st.integers(260, 900), utf16=st.booleans())
+real = st.sampled_from([TELEGRAM, DISCORD])
+
+
+@given(ANY, st.one_of(small, real))
+@settings(max_examples=MANY, deadline=None)
+def test_whatever_is_written_is_split_without_loss(text: str, limit: TextLimit) -> None:
+    check_any(text, limit)
+
+
+@given(MADE, st.one_of(roomy, real))
+@settings(max_examples=MANY, deadline=None)
+def test_each_part_of_what_a_model_writes_is_valid_by_itself(text: str, limit: TextLimit) -> None:
+    check_made(text, limit)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1800)
+@given(ANY, st.one_of(small, real))
+@settings(max_examples=10_000, deadline=None)
+def test_ten_thousand_texts_are_split_without_loss(text: str, limit: TextLimit) -> None:
+    check_any(text, limit)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1800)
+@given(MADE, st.one_of(roomy, real))
+@settings(max_examples=10_000, deadline=None)
+def test_each_part_of_ten_thousand_is_valid_by_itself(text: str, limit: TextLimit) -> None:
+    check_made(text, limit)

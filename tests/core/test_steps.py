@@ -19,6 +19,7 @@ from core.tables import (
     conversation,
     decision,
     history,
+    inbox,
     outbox,
     pair,
     staff_thread,
@@ -369,6 +370,17 @@ async def test_row_16_the_person_takes_the_call_back(ground: Ground, state: str)
     assert (row.state, row.resolved_by, row.reopen_until) == ("resolved", "user", None)
     assert to_person(ground) == [TEXTS.say("back_to_bot", "en")]
     assert TEXTS.say("user_closed", "en") in lines(ground)
+
+
+async def test_row_16_what_staff_have_settled_meanwhile_stays_settled(ground: Ground) -> None:
+    await into(ground, "queued")
+    ground.take(said(2, "", kind="pressed", data="u:undo", event_id="p2"))
+    start = ground.begin()
+    assert start is not None
+    await act(ground, "resolve")
+    assert await ground.handoff.no_longer_needed(start) is None
+    assert (ground.case().state, ground.case().resolved_by) == ("resolved", "Ben")
+    assert ground.row(inbox, event="p2").state == "done"
 
 
 async def test_row_17_who_writes_soon_after_is_in_the_same_case(ground: Ground) -> None:

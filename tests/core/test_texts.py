@@ -16,6 +16,8 @@ VALUES = {
     "users": 38, "verb": "frob", "known": "right", "most": 3, "example": "telegram:1",
     "reply": "refund", "command": "/frob", "kind": "poll", "key": "desk.role_name",
     "variable": "HEED_ROLE", "rule": "slide",
+    "chat": "-1001", "seconds": "30", "missing": "chat_member",
+    "channel": "#general", "id": "150", "mode": "watch", "right": "Send Messages",
 }  # fmt: skip
 BARE = {
     "dry_row",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.message import Attachment
-from core.store import desk, lines, privacy, record, turns, views
+from core.store import desk, lines, privacy, record, turns, unsaid, views
 from core.store.turns import Heard, Plan
 from core.tables import conversation, decision, history, inbox, outbox
 from tests.core.ground import DECISION, OPENING, SAD, Ground, answering, heard, opened, said
@@ -170,7 +170,7 @@ def test_history_comes_back_oldest_first_without_notes_and_deleted_lines(ground:
     ground.take(said(3, "oops"))
     start = ground.begin()
     ground.finish(start, Plan(heard=heard(start)))
-    ground.do(lines.delete_line, start=start, message_id="3")
+    ground.do(unsaid.unsay, conversation_id=start.conversation_id, message_id="3")
     ground.take(said(4))
     found = ground.begin().history
     assert [(line.role, line.text) for line in found] == [

@@ -87,6 +87,7 @@ LINE = frozenset(
         "files",
         "mark",
         "problem",
+        "thumbs",
     ]
 )
 ROW = frozenset(
@@ -207,6 +208,17 @@ def test_a_line_names_its_files_without_the_platforms_ids(town: Town) -> None:
     [shown] = lines(town, ann)
     assert shown["files"] == [{"kind": "photo", "name": "a.png", "size": 7, "words": ""}]
     assert "secret" not in json.dumps(shown)
+
+
+def test_a_reply_shows_the_thumbs_that_people_gave_it(town: Town) -> None:
+    ann, bob, eve = (town.person(name) for name in ("ann", "bob", "eve"))
+    first, _, last = (town.reply(ann, float(at)) for at in range(3))
+    town.thumb(ann, first, 1, 5.0)
+    town.thumb(bob, first, -1, 6.0)
+    town.thumb(eve, last, -1, 7.0)
+    assert [one["thumbs"] for one in lines(town, ann)] == [
+        {"up": 1, "down": 1}, {"up": 0, "down": 0}, {"up": 0, "down": 1}
+    ]  # fmt: skip
 
 
 def test_lines_cost_two_queries_however_many_there_are(town: Town) -> None:

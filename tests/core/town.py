@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from core.store import Inline, Store, create_tables
-from core.tables import audit, case, conversation, decision, history, inbox
+from core.tables import audit, case, conversation, decision, feedback, history, inbox
 
 
 @cache
@@ -59,6 +59,14 @@ class Town:
             self.add(
                 decision, **{**facts, "conversation_id": who, "inbox_id": row, "at": at, **judged}
             )
+
+    def reply(self, who: int, at: float, model: str = "echo", prompt: str = "1") -> int:
+        """Let the bot say a line; return it."""
+        facts = {"conversation_id": who, "inbox_id": None, "at": at, "model": model}
+        return self.add(history, role="bot", text="ok", prompt=prompt, **facts)
+
+    def thumb(self, who: int, line: int, value: int, at: float) -> None:
+        self.add(feedback, conversation_id=who, history_id=line, value=value, at=at)
 
     def case(self, who: int, at: float, **values: Any) -> int:
         return self.add(case, conversation_id=who, opened_at=at, **{"state": "resolved", **values})

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ POINTS = (
     "model end",
     "before stream row",
     "stream row opened",
+    "before stream id commit",
+    "after stream id commit",
     "text shown",
     "before done commit",
     "after done commit",
@@ -46,10 +49,16 @@ class Zygote:
 
     def __init__(self) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HEED_")}  # noqa: TID251
+        self._folder = tempfile.TemporaryDirectory()  # leases of tokens lie there: none is shared
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.zygote"],
             cwd=ROOT,
-            env=clean | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env={
+                **clean,
+                "OPENBLAS_NUM_THREADS": "1",
+                "OMP_NUM_THREADS": "1",
+                "TMPDIR": self._folder.name,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -92,6 +101,7 @@ class Zygote:
         self._process.wait()
         self._process.stdin.close()
         self._process.stdout.close()
+        self._folder.cleanup()
 
 
 async def until(true: Callable[[], object], seconds: float) -> bool:

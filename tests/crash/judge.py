@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
+from core.store.streams import TAKEN_BACK
 from tests.crash.stages import PEOPLE, DiscordStage, Line, Stage, Talk
 from tests.crash.zygote import numbers
 
@@ -179,7 +180,12 @@ def _judge_posts(found: Outcome, stage: Stage, database: Database, case: Case) -
     _explain(found, stage.desk_lines(), desk, flags, case)
     for who in PEOPLE:
         own = [row for row in sent if row["staff_thread_id"] is None and row["who"] == who]
-        _explain(found, stage.lines(stage.chat(who)), own, flags, case)
+        taken_back = frozenset(
+            row["message_id"]
+            for row in rows
+            if row["cause_kind"] == TAKEN_BACK and row["state"] == "sent" and row["who"] == who
+        )
+        _explain(found, stage.lines(stage.chat(who)), own, flags, case, taken_back)
         places = [int(row["message_id"]) for row in own]
         if places != sorted(places):
             found.reordered.append(f"{case}: {who}'s posts left in the order {places}")
@@ -198,12 +204,16 @@ def _explain(
     sent: Sequence[sqlite3.Row],
     flags: Sequence[sqlite3.Row],
     case: Case,
+    taken_back: frozenset[str] = frozenset(),
 ) -> None:
-    """Match lines and rows one to one; a flagged row may have a line."""
+    """Match lines and rows one to one; a flagged row may have a line.
+
+    `taken_back`: the messages of replies that had begun to show and say now that they ended.
+    """
     for message_id, times in Counter(row["message_id"] for row in sent).items():
         if times > 1:
             found.twice.append(f"{case}: {times} rows say they are message {message_id}")
-    ids = {row["message_id"] for row in sent}
+    ids = {row["message_id"] for row in sent} | taken_back
     perhaps = [row["text"] for row in flags]
     for line in lines:
         if line.id in ids:

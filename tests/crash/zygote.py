@@ -18,10 +18,12 @@ import re
 import signal
 import ssl
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import anyio._backends._asyncio
@@ -31,6 +33,7 @@ import uvicorn.lifespan.off
 import uvicorn.protocols.http.auto
 
 import adapters.discord
+import adapters.discord.sketch as discord_sketch
 import adapters.telegram
 import adapters.telegram.pace as telegram_pace
 import adapters.web
@@ -128,8 +131,10 @@ def live(command: dict[str, Any]) -> None:
     signal.signal(signal.SIGUSR1, trap.arm)
     settings = Settings(**command["settings"])
     logs.set_up(settings)
+    tempfile.tempdir = str(Path(command["log"]).parent)  # where this case holds its token
     # Nobody floods anybody here, and no test waits for the pace of real chats.
     telegram_pace.PRIVATE = telegram_pace.GROUP = telegram_pace.OVERALL = 0.001
+    discord_sketch.STEP = 0.001
     core.store.places.REDRAW = 0.02
     if command.get("engine") == "echo":
         mind = ScriptedEngine(replies=echo, tags=feel, pace=command.get("pace", 0.0), slots=4)

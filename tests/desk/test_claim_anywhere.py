@@ -31,7 +31,7 @@ from core.message import (
     Tagging,
     TextLimit,
 )
-from core.ports import Health, Remember
+from core.ports import Gate, Health, Remember, Sketch
 from core.store.outbox import Claim
 from core.tables import case, history, inbox, outbox
 from tests.walk.house import House, arrival, living, settings_for
@@ -157,8 +157,11 @@ class Chats:
     platform, bot = "telegram", "t"
     limit = TextLimit(size=4096)
 
-    def __init__(self, points: Points, *, fails: bool = False) -> None:
+    def __init__(self, points: Points, *, fails: bool = False, grows: bool = False) -> None:
         self._points, self.fails = points, fails
+        self.grows = grows  # what is unfinished shows as a message, and nonces are known
+        self.numbers: dict[str, str] = {}  # nonce -> message id
+        self.over: set[str] = set()  # nonces of replies of which nothing unfinished may come
         self.seen: dict[str, dict[str, str]] = {}  # chat -> message id -> text
         self.drafts: list[tuple[str, str]] = []  # (chat, text), as they were shown
         self.placeholders: set[str] = set()
@@ -173,8 +176,12 @@ class Chats:
     async def deliver(self, post: Post, remember: Remember) -> Receipt:
         await self._points.here(f"before deliver {post.kind}")
         shown = self.seen.setdefault(post.place.chat, {})
-        number = post.message_id or str(next(self._ids))
-        if post.kind == "reply" and post.message_id is None:
+        number = post.message_id or self.numbers.get(post.nonce) or str(next(self._ids))
+        self.over |= {nonce for nonce, one in self.numbers.items() if one == number}
+        self.over.add(post.nonce)
+        if self.grows:
+            self.numbers[post.nonce] = number
+        elif post.kind == "reply" and post.message_id is None:
             shown[number] = "…"
             self.placeholders.add(number)
             await remember(number)
@@ -197,13 +204,32 @@ class Chats:
         await self._points.here("typing")
 
     def previews(self, place: Place) -> bool:
-        return not place.chat.startswith("-")
+        return self.grows or not place.chat.startswith("-")
 
-    async def preview(self, place: Place, draft: int, text: str) -> None:  # noqa: ARG002
-        if self.previews(place):
-            self.drafts.append((place.chat, text))
-            self._points.order.append(("draft", text))
+    async def preview(self, place: Place, sketch: Sketch, remember: Remember) -> None:
+        if self.grows:
+            await self._grow(place, sketch, remember)
+        elif self.previews(place):
+            self.drafts.append((place.chat, sketch.text))
+            self._points.order.append(("draft", sketch.text))
         await self._points.here("after preview")
+
+    async def _grow(self, place: Place, sketch: Sketch, remember: Remember) -> None:
+        if sketch.nonce in self.over:
+            return
+        shown, number = self.seen.setdefault(place.chat, {}), sketch.message_id
+        if number is None:
+            number = self.numbers.setdefault(sketch.nonce, str(next(self._ids)))
+            shown[number] = sketch.text
+            await self._points.here("after a post")
+            await remember(number)
+        elif number in shown:
+            shown[number] = sketch.text
+        if not place.chat.startswith("-"):
+            self.drafts.append((place.chat, sketch.text))
+
+    async def gates(self, place: Place) -> list[Gate]:  # noqa: ARG002
+        return []
 
     def link(self, place: Place, message_id: str) -> str:  # noqa: ARG002
         return ""
@@ -359,7 +385,7 @@ async def each_place(
     """Let a turn be overtaken at every place there is; `check` looks at each outcome."""
     points = Points()
     private = how.get("private", True)
-    chats = Chats(points, fails=how.get("fails", False))
+    chats = Chats(points, fails=how.get("fails", False), grows=how.get("grows", False))
     settings = settings_for(folder)
     async with living(
         settings,
@@ -413,6 +439,25 @@ async def test_in_a_group_nothing_of_it_stays(
         assert WITHDRAWN not in texts, scene.where
 
     await each_place(tmp_path, _watched, _claims, gone, private=False, fails=True)
+
+
+@pytest.mark.parametrize("private", [True, False])
+async def test_a_message_that_grows_is_taken_back_at_any_await(
+    tmp_path: Path,
+    private: bool,  # noqa: FBT001
+) -> None:
+    async def taken_back(scene: Scene, user: str) -> None:
+        await scene.silent(user, "handoff.carry_out")
+        await scene.heard_once(user)
+        texts = list(scene.chats.seen.get(scene.key(user).chat, {}).values())
+        whole = [text for text in texts if text == ANSWER]
+        assert not [t for t in texts if t in ANSWER and t not in whole], scene.where
+        if not private:
+            assert WITHDRAWN not in texts, scene.where
+
+    points = await each_place(tmp_path, _watched, _claims, taken_back, private=private, grows=True)
+    assert "after a post" in points.seen
+    assert {"probe: before stream id commit", "probe: after stream id commit"} <= {*points.seen}
 
 
 async def test_a_placeholder_that_stands_already_is_replaced(

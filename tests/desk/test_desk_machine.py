@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 from bot.settings import Desk, Discord as DiscordSettings, Settings, Telegram as TelegramSettings
-from tests.desk.machine import COMMANDS, MACHINE, SAYS, Move, World, Written, hurried
+from tests.desk.judge import MACHINE, Written
+from tests.desk.machine import COMMANDS, SAYS, Move, World, hurried
 from tests.fakes.discord import DiscordFake
 from tests.walk.house import settings_for
 from tests.walk.platforms import ANA, BEN, BOB, DESK, MAYA, Town, buttons, until
@@ -192,14 +193,20 @@ class Telegram(World):
             if line.who == "bot" and not line.kind
         ]
 
+    def homes(self) -> set[str]:
+        return {str(user) for user in self.users}
+
     def spoken(self) -> list[tuple[Any, float, str, bool]]:
         return [
-            (call.params["chat_id"], call.at - self.offset, call.params["text"],
+            (call.params["chat_id"], self.wall(call.at), call.params["text"],
              call.method.lower() == "sendmessagedraft")
             for call in self.fake.calls
             if MACHINE in call.params.get("text", "")
             and int(call.params["chat_id"]) in self.users
         ]  # fmt: skip
+
+    def passed_on(self, one: Written) -> bool:
+        return any(one.token in call.params.get("text", "") for call in self.fake.calls)
 
     def heard(self, one: Written) -> bool:
         return bool(one.message)
@@ -212,6 +219,7 @@ class Discord(World):
     """The desk is a channel with threads, the people are in direct messages."""
 
     users, staff = ("maya", "ben"), ("ana", "bob")
+    grows = True
 
     def __init__(self, fake: DiscordFake) -> None:
         super().__init__()
@@ -377,14 +385,20 @@ class Discord(World):
             if one["author"]["id"] == self.fake.bot["id"] and not one["attachments"]
         ]
 
+    def homes(self) -> set[str]:
+        return {self.fake.dm(user) for user in self.users}
+
     def spoken(self) -> list[tuple[Any, float, str, bool]]:
         people = {self.fake.dm(user): self.fake.person(user) for user in self.users}
         return [
-            (people[channel], call.at - self.offset, call.body["content"], False)
+            (people[channel], self.wall(call.at), call.body["content"], False)
             for call in self.fake.calls
             if isinstance(call.body, dict) and MACHINE in str(call.body.get("content", ""))
             and (channel := call.path.split("/")[2]) in people
         ]  # fmt: skip
+
+    def passed_on(self, one: Written) -> bool:
+        return any(one.token in str(call.body) for call in self.fake.calls)
 
     def marked(self, one: Written) -> bool:  # noqa: ARG002 - a slash command cannot bear one
         return True

@@ -85,6 +85,12 @@ class Messages(DiscordState):
         after, before = int(call.query.get("after", 0)), int(call.query.get("before", 1 << 63))
         held = self._messages[channel].values()
         found = [one for one in held if after < int(one["id"]) < before]
+        if "around" in call.query:
+            middle = int(call.query["around"])
+            found = sorted(held, key=lambda one: abs(int(one["id"]) - middle))[:limit]
+            found.sort(key=lambda one: int(one["id"]))
+        if not 1 <= limit <= 100:
+            raise form_error("limit: between 1 and 100")
         page = found[:limit] if "after" in call.query else found[-limit:]
         return 200, [self._shown(one, self.content_intent) for one in reversed(page)]
 

@@ -13,15 +13,35 @@ from tests.fakes.discord_state import DiscordState, Files
 class People(DiscordState):
     """What people do, and what tests ask."""
 
-    def give_role(self, user: str, role: str) -> str:
-        """Give somebody a role by its name; returns the role's id."""
+    def give_role(self, user: str, role: str, permissions: int = 0) -> str:
+        """Give somebody a role by its name, with its permissions; returns the role's id."""
         made = self._all_roles.setdefault(role, self._id())
+        self._permissions[role] = self._permissions.get(role, 0) | permissions
         self._roles.setdefault(self.person(user), []).append(made)
         return made
 
     def add_emoji(self, name: str) -> str:
         """Give the server an emoji of its own; returns the id. Before a bot connects."""
         return self._emojis.setdefault(name, self._id())
+
+    def add_server(self, name: str, server_id: str = "") -> tuple[str, str]:
+        """Let the bot into another server; returns its id and that of its channel."""
+        made = server_id or self._id()
+        self.servers[made] = name
+        channel = self.add_channel("general", server=made)
+        self._tell("GUILD_CREATE", lambda _: self._server(made), made)
+        return made, channel
+
+    def forbid(self, channel: str, right: str) -> None:
+        """Take a right (view, send, send in threads) away from everybody in a channel."""
+        overwrites = self._channels[channel]["permission_overwrites"]
+        deny = str(shapes.RIGHTS[right])
+        overwrites.append({"id": self.guild, "type": 0, "allow": "0", "deny": deny})
+        self.denied.add((channel, right))
+
+    def slow(self, channel: str, seconds: int) -> None:
+        """Switch slow mode on."""
+        self._channels[channel]["rate_limit_per_user"] = seconds
 
     def add_forum(self, name: str, *tags: str) -> str:
         """Make a forum with these tags."""
@@ -74,6 +94,40 @@ class People(DiscordState):
         """Delete what somebody wrote."""
         self._drop_message(channel, message_id)
 
+    def delete_many(self, channel: str, *message_ids: str) -> None:
+        """Delete several messages at once, as moderators do."""
+        for one in message_ids:
+            del self._messages[channel][one]
+        data = {"ids": list(message_ids), "channel_id": channel} | self._server_of(channel)
+        self._tell("MESSAGE_DELETE_BULK", lambda _: data, data.get("guild_id", ""))
+
+    def type_away(self, user: str, channel: str) -> None:
+        """Be seen typing."""
+        server = self._server_of(channel)
+        at = int(self.clock())
+        data = {"channel_id": channel, "user_id": self.person(user), "timestamp": at} | server
+        if server:
+            data["member"] = self._member(self._people[self.person(user)])
+        needed = shapes.GUILD_TYPING if server else shapes.DIRECT_TYPING
+        for session in tuple(self._sessions.values()):
+            if session.intents & needed and session.hears(server.get("guild_id", "")):
+                session.send("TYPING_START", data)
+
+    def come(self, user: str, *, gone: bool = False) -> None:
+        """Join or leave the server; only a bot with the intent is told."""
+        person = self._people[self.person(user)]
+        told = {"user": person} if gone else self._member(person)
+        for session in tuple(self._sessions.values()):
+            if session.intents & shapes.GUILD_MEMBERS and session.hears(self.guild):
+                event = "GUILD_MEMBER_REMOVE" if gone else "GUILD_MEMBER_ADD"
+                session.send(event, told | {"guild_id": self.guild})
+
+    def outage(self, server: str = "") -> None:
+        """Let a server be unavailable, and come back."""
+        name = server or self.guild
+        self._tell("GUILD_DELETE", lambda _: {"id": name, "unavailable": True}, name)
+        self._tell("GUILD_CREATE", lambda _: self._server(name), name)
+
     def react(self, user: str, channel: str, message_id: str, emoji: str) -> None:
         """React to a message, with an emoji or `:name:` of the server's own."""
         chosen = self._chosen(emoji)
@@ -121,12 +175,26 @@ class People(DiscordState):
         data = {"id": self._id(), "name": name, "type": 1, "options": chosen}
         return self._interact(user, channel or self.dm(user), 2, data)
 
+    def begin(self, user: str, name: str, text: str, *, channel: str) -> Interaction:
+        """Begin to type a slash command's text, which Discord asks the bot to complete."""
+        typing = {"name": "text", "type": 3, "value": text, "focused": True}
+        data = {"id": self._id(), "name": name, "type": 1, "options": [typing]}
+        return self._interact(user, channel, 4, data)
+
+    def menu(self, user: str, name: str, *, channel: str, message_id: str) -> Interaction:
+        """Choose a command from a message's menu; the bot is shown that message whole."""
+        message = self._rendered(self._messages[channel][message_id])
+        resolved = {"messages": {message_id: message}}
+        data = {"id": self._id(), "name": name, "type": 3, "target_id": message_id}
+        return self._interact(user, channel, 2, data | {"resolved": resolved})
+
     def _interact(
         self, user: str, channel: str, kind: int, data: dict[str, Any], **extra: Any
     ) -> Interaction:
         person = self._people[self.person(user)]
         server = self._server_of(channel)
-        who = {"member": self._member(person)} if server else {"user": person}
+        held = {"permissions": str(self._held(person))}
+        who = {"member": self._member(person) | held} if server else {"user": person}
         payload = {
             "id": self._id(),
             "application_id": self.bot["id"],
@@ -146,7 +214,7 @@ class People(DiscordState):
         }
         made = Interaction(payload["id"], payload["token"], self.clock(), payload)
         self.interactions[made.id] = made
-        self._tell("INTERACTION_CREATE", lambda _: payload)
+        self._tell("INTERACTION_CREATE", lambda _: payload, server.get("guild_id", ""))
         return made
 
     # What people with more rights do to places.
@@ -163,7 +231,7 @@ class People(DiscordState):
         """Delete a channel or thread."""
         gone = self._channels.pop(channel)
         event = "THREAD_DELETE" if gone["type"] == THREAD else "CHANNEL_DELETE"
-        self._tell(event, lambda _: gone)
+        self._tell(event, lambda _: gone, gone.get("guild_id", ""))
 
     forget_channel = delete_channel
 

@@ -14,17 +14,20 @@ from aiohttp import web
 
 EPOCH_MS = 1_420_070_400_000
 MESSAGE_CONTENT = 1 << 15
+GUILD_MEMBERS, GUILD_TYPING, DIRECT_TYPING = 1 << 1, 1 << 11, 1 << 14
 GUILD_MESSAGES, DIRECT_MESSAGES = 1 << 9, 1 << 12
 GUILD_REACTIONS, DIRECT_REACTIONS = 1 << 10, 1 << 13
 TEXT, DIRECT, THREAD, FORUM = 0, 1, 11, 15
 EPHEMERAL = 1 << 6
+RIGHTS = {"view": 1 << 10, "send": 1 << 11, "send in threads": 1 << 38}
+# view, send, attach, history, react, threads, send in threads
+USUAL = sum(1 << bit for bit in (6, 10, 11, 14, 15, 16, 35, 38))
 WRITTEN = frozenset({0, 19})  # kinds of messages that somebody wrote; the others are notices
 MIB = 1 << 20
 UPLOADS = {0: 10 * MIB, 1: 10 * MIB, 2: 50 * MIB, 3: 100 * MIB}  # by a server's tier
 
-Kind = Literal[
-    "429", "429-cloudflare", "500", "502", "503", "reset", "closed", "cut", "hang", "junk"
-]
+# 429 with its scope, a status, what happens to the line, or the number of one of Discord's errors
+Kind = str
 REPLY_DEADLINE = 3.0
 TOKEN_LIVES = 900.0
 
@@ -38,6 +41,7 @@ class Fault:
     count: int = 1
     apply: bool = False  # the work is done before the answer fails
     retry_after: float = 0.2
+    status: int = 400  # of an error by its number
 
 
 @dataclass
@@ -64,6 +68,19 @@ class Interaction:
     answer: dict[str, Any] | None = None
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def failed(self, now: float) -> bool:
+        """Say whether Discord has told its sender that the application did not respond."""
+        return self.answer is None and now - self.at > REPLY_DEADLINE
+
+
+@dataclass
+class Limit:
+    """How many calls of one route and one major id are allowed in a window of seconds."""
+
+    calls: int = 1000
+    window: float = 1.0
+    scope: Literal["user", "shared"] = "user"
+
 
 @dataclass
 class Session:
@@ -74,6 +91,12 @@ class Session:
     seq: int = 0
     log: list[tuple[int, str]] = field(default_factory=list)
     out: asyncio.Queue[str | int | None] | None = None  # text, close code, or None: cut the line
+    shard: tuple[int, int] = (0, 1)
+
+    def hears(self, guild: str) -> bool:
+        """Say whether a server's events (empty: those of direct channels) come by this shard."""
+        number, of = self.shard
+        return (int(guild or 0) >> 22) % of == number
 
     def send(self, event: str, data: Any) -> None:
         self.seq += 1
@@ -99,6 +122,7 @@ class SlowDown(Refusal):
         self.retry_after = retry_after
 
 
+UNKNOWN_SERVER = (404, 10004, "Unknown Guild")
 UNKNOWN_CHANNEL = (404, 10003, "Unknown Channel")
 UNKNOWN_MEMBER = (404, 10007, "Unknown Member")
 UNKNOWN_MESSAGE = (404, 10008, "Unknown Message")
@@ -148,6 +172,7 @@ def channel(
         "position": 0,
         "permission_overwrites": [],
         "parent_id": parent,
+        "rate_limit_per_user": 0,
         "last_message_id": None,
     }
     if kind == THREAD:
@@ -208,7 +233,7 @@ def snapshot(message: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def role(role_id: str, name: str) -> dict[str, Any]:
+def role(role_id: str, name: str, permissions: int = 0) -> dict[str, Any]:
     """Return a role of the server."""
     return {
         "id": role_id,
@@ -217,7 +242,7 @@ def role(role_id: str, name: str) -> dict[str, Any]:
         "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
         "hoist": False,
         "position": 0,
-        "permissions": "0",
+        "permissions": str(permissions),
         "managed": False,
         "mentionable": False,
         "flags": 0,
@@ -237,7 +262,9 @@ def emoji(emoji_id: str, name: str) -> dict[str, Any]:
     }
 
 
-def guild(guild_id: str, bot: dict[str, Any], places: list[dict[str, Any]]) -> dict[str, Any]:
+def guild(
+    guild_id: str, name: str, owner: str, bot: dict[str, Any], places: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return GUILD_CREATE's payload, with the fields that the library dies without.
 
     As on Discord, its channels and threads do not name the server again.
@@ -246,11 +273,11 @@ def guild(guild_id: str, bot: dict[str, Any], places: list[dict[str, Any]]) -> d
     channels = [one for one in inside if one["type"] in {TEXT, FORUM}]
     threads = [one for one in inside if one["type"] == THREAD]
     threads = [one for one in threads if not one["thread_metadata"]["archived"]]
-    everyone = role(guild_id, "@everyone")
+    everyone = role(guild_id, "@everyone", USUAL)
     return {
         "id": guild_id,
-        "name": "Harbour",
-        "owner_id": guild_id,
+        "name": name,
+        "owner_id": owner,
         "unavailable": False,
         "member_count": 3,
         "roles": [everyone],
@@ -303,9 +330,22 @@ def check_text(body: dict[str, Any], *, files: bool = False) -> None:
     rows = body.get("components") or []
     if len(rows) > 5 or any(len(row["components"]) > 5 for row in rows):
         raise form_error("components must be 5 or fewer")
+    if not all(isinstance(one, int) for one in _numbers(body.get("message_reference") or {})):
+        raise form_error("message_reference: ids are numbers")
     for one in (button for row in rows for button in row["components"]):
         if len(one.get("label") or "") > 80 or len(one["custom_id"]) > 100:
             raise form_error("a label has at most 80 characters, a custom_id 100")
+
+
+def _numbers(reference: dict[str, Any]) -> list[Any]:
+    return [reference[name] for name in ("message_id", "channel_id") if name in reference]
+
+
+def check_choices(answer: dict[str, Any]) -> None:
+    """Refuse suggestions that Discord would not show."""
+    found = answer["choices"]
+    if len(found) > 25 or any(not 0 < len(one["name"]) <= 100 for one in found):
+        raise form_error("at most 25 choices, of 1 to 100 characters")
 
 
 def check_form(answer: dict[str, Any]) -> None:
@@ -335,7 +375,9 @@ def json_answer(status: int, body: Any, **headers: str) -> web.Response:
 
 
 def squeezer(kind: str) -> Callable[[str], bytes] | None:
-    """Return the compression of one connection: zlib-stream, or none where it is not asked for."""
+    """Return the compression of one connection, one context for all of it; None: plain text."""
+    if kind == "zstd-stream":
+        return ZstdStream()
     if kind != "zlib-stream":
         return None
     stream = zlib.compressobj()
@@ -344,3 +386,21 @@ def squeezer(kind: str) -> Callable[[str], bytes] | None:
         return stream.compress(text.encode()) + stream.flush(zlib.Z_SYNC_FLUSH)
 
     return squeeze
+
+
+class ZstdStream:
+    """One zstd frame that never ends, of blocks that hold their bytes as they are."""
+
+    BLOCK = 1 << 17  # the most bytes of a block
+
+    def __init__(self) -> None:
+        # the magic number; no size, checksum or dictionary; a window of 8 MiB
+        self._head = b"\x28\xb5\x2f\xfd" + b"\x00" + bytes([(23 - 10) << 3])
+
+    def __call__(self, text: str) -> bytes:
+        data, out = text.encode(), self._head
+        self._head = b""
+        for start in range(0, len(data), self.BLOCK):
+            block = data[start : start + self.BLOCK]
+            out += (len(block) << 3).to_bytes(3, "little") + block  # not the last one, raw
+        return out

@@ -26,6 +26,7 @@ from tests.fakes.discord_shapes import (
     Fault,
     Interaction,
     Kind,
+    Limit,
     Refusal,
     Session,
     form_error,
@@ -47,6 +48,9 @@ class DiscordState:
         self.closed_people: set[str] = set()
         self.typing: list[str] = []
         self.interactions: dict[str, Interaction] = {}
+        self.limits: dict[
+            str, Limit
+        ] = {}  # "POST /channels/*/messages" -> how often it may be called
         self.tier = 0  # of the server: how large its files may be
         self.upload_limit: int | None = None  # another limit than the tier's, in bytes
         self.thread_limit = 1000  # active threads of the server
@@ -56,6 +60,9 @@ class DiscordState:
         self._people: dict[str, dict[str, Any]] = {}
         self._roles: dict[str, list[str]] = {}  # by user
         self._all_roles: dict[str, str] = {}  # id by name
+        self._permissions: dict[str, int] = {}  # of a role, by its name
+        self._joined: dict[str, set[str]] = {}  # members of threads
+        self._webhooks: dict[str, dict[str, Any]] = {}
         self._emojis: dict[str, str] = {}  # id by name
         self._channels: dict[str, dict[str, Any]] = {}
         self._messages: dict[str, dict[str, dict[str, Any]]] = {}
@@ -67,7 +74,9 @@ class DiscordState:
         self._sessions: dict[str, Session] = {}
         self._stopping = asyncio.Event()
         self.bot = {**self._person("Heed"), "bot": True}
+        self.owner = str(self._person("owner")["id"])
         self.guild = self._id()
+        self.servers = {self.guild: "Harbour"}
         self.channel = self.add_channel("general")
         self.desk = self.add_channel("desk")
 
@@ -79,10 +88,12 @@ class DiscordState:
         parent: str | None = None,
         tags: tuple[str, ...] = (),
         channel_id: str = "",
+        server: str = "",
     ) -> str:
-        """Make a channel, a thread or (kind FORUM) a forum of the server."""
+        """Make a channel, a thread or (kind FORUM) a forum of a server, by default the first."""
         made = channel_id or self._id()
-        channel = shapes.channel(made, self.guild, name, kind, parent, self._now())
+        home = server or (str(self._channels[parent]["guild_id"]) if parent else self.guild)
+        channel = shapes.channel(made, home, name, kind, parent, self._now())
         channel["position"] = len(self._channels)
         if kind == FORUM:
             channel |= {"available_tags": shapes.tags(tags), "default_reaction_emoji": None}
@@ -90,7 +101,7 @@ class DiscordState:
         self._channels[made] = channel
         self._messages[made] = {}
         event = "THREAD_CREATE" if kind == THREAD else "CHANNEL_CREATE"
-        self._tell(event, lambda _: channel)
+        self._tell(event, lambda _: channel, home)
         return made
 
     def person(self, name: str) -> str:
@@ -144,7 +155,16 @@ class DiscordState:
         return shapes.member(person, tuple(self._roles.get(person["id"], ())))
 
     def _server_of(self, channel: str) -> dict[str, Any]:
-        return {} if self._channels[channel]["type"] == DIRECT else {"guild_id": self.guild}
+        place = self._channels[channel]
+        return {} if place["type"] == DIRECT else {"guild_id": place["guild_id"]}
+
+    def _held(self, person: dict[str, Any]) -> int:
+        """Return the permissions that somebody has in the server by their roles."""
+        if person["id"] == self.owner:
+            return (1 << 53) - 1
+        mine = self._roles.get(person["id"], ())
+        named = [name for name, one in self._all_roles.items() if one in mine]
+        return shapes.USUAL | sum({self._permissions.get(name, 0) for name in named})
 
     # Messages.
 
@@ -293,15 +313,16 @@ class DiscordState:
 
     # Telling the gateway.
 
-    def _tell(self, event: str, data_for: Callable[[Session], Any]) -> None:
+    def _tell(self, event: str, data_for: Callable[[Session], Any], server: str = "") -> None:
         for session in tuple(self._sessions.values()):
-            session.send(event, data_for(session))
+            if session.hears(server):
+                session.send(event, data_for(session))
 
     def _tell_message(self, event: str, message: dict[str, Any]) -> None:
         server = self._server_of(message["channel_id"])
         needed = GUILD_MESSAGES if server else DIRECT_MESSAGES
         for session in tuple(self._sessions.values()):
-            if session.intents & needed:
+            if session.intents & needed and session.hears(server.get("guild_id", "")):
                 shown = self._shown(message, session.intents & MESSAGE_CONTENT) | server
                 if server and not message["author"].get("bot"):
                     member = self._member(message["author"])
@@ -316,7 +337,7 @@ class DiscordState:
             told["member"] = self._member(person)
         needed = GUILD_REACTIONS if server else DIRECT_REACTIONS
         for session in tuple(self._sessions.values()):
-            if session.intents & needed:
+            if session.intents & needed and session.hears(server.get("guild_id", "")):
                 session.send(event, told)
 
     def _shown(self, message: dict[str, Any], allowed: int) -> dict[str, Any]:
@@ -351,17 +372,22 @@ class DiscordState:
     def _change_thread(self, thread: str, **meta: bool) -> None:
         place = self._channels[thread]
         place["thread_metadata"] |= meta
-        self._tell("THREAD_UPDATE", lambda _: place)
+        self._tell("THREAD_UPDATE", lambda _: place, place["guild_id"])
 
     def _drop_message(self, channel: str, message_id: str) -> None:
         del self._messages[channel][message_id]
         self._reactions.pop(message_id, None)
         data = {"id": message_id, "channel_id": channel} | self._server_of(channel)
-        self._tell("MESSAGE_DELETE", lambda _: data)
+        self._tell("MESSAGE_DELETE", lambda _: data, data.get("guild_id", ""))
 
-    def _server(self) -> dict[str, Any]:
-        """Return the server as GUILD_CREATE tells it."""
-        found = shapes.guild(self.guild, self.bot, [*self._channels.values()])
-        found["roles"] += [shapes.role(one, name) for name, one in self._all_roles.items()]
+    def _server(self, server: str = "") -> dict[str, Any]:
+        """Return a server as GUILD_CREATE tells it, by default the first."""
+        server = server or self.guild
+        inside = [one for one in self._channels.values() if one.get("guild_id") == server]
+        found = shapes.guild(server, self.servers[server], self.owner, self.bot, inside)
+        found["roles"] += [
+            shapes.role(one, name, self._permissions.get(name, 0))
+            for name, one in self._all_roles.items()
+        ]
         found["emojis"] = [shapes.emoji(one, name) for name, one in self._emojis.items()]
         return found | {"premium_tier": self.tier}

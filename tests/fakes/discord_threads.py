@@ -27,14 +27,26 @@ class Threads(Messages):
         return 201, self._channels[thread]
 
     def post_message_thread(self, call: Call, channel: str, message_id: str) -> tuple[int, Any]:
-        self._message(channel, message_id)
-        return self.post_thread(call, channel)
+        message = self._message(channel, message_id)
+        self._open(channel, "threads")
+        if message_id in self._channels:
+            raise Refusal(400, 160004, "A thread has already been created for this message")
+        self._room_for_one()
+        name = call.body.get("name") or ""
+        if not 0 < len(name) <= 100:
+            raise form_error("a name has 1 to 100 characters")
+        made = self.add_channel(name, kind=THREAD, parent=channel, channel_id=message["id"])
+        return 201, self._channels[made]
 
     def patch_channel(self, call: Call, channel: str) -> tuple[int, Any]:
         place = self._open(channel, "view")
         body = dict(call.body)
         if place["type"] != THREAD:
-            raise Refusal(*shapes.MISSING_PERMISSION)
+            self._open(channel, "manage")
+            place |= {k: v for k, v in body.items() if k in {"topic", "rate_limit_per_user"}}
+            self._rename(channel, body.get("name", place["name"]))
+            self._tell("CHANNEL_UPDATE", lambda _: place, place["guild_id"])
+            return 200, place
         meta = place["thread_metadata"]
         unlocks = body.get("locked", meta["locked"]) != meta["locked"]
         if unlocks or (meta["locked"] and body.get("archived") is False):
@@ -51,8 +63,24 @@ class Threads(Messages):
         place["thread_metadata"] = meta | {
             name: body[name] for name in ("archived", "locked") if name in body
         }
-        self._tell("THREAD_UPDATE", lambda _: place)
+        self._tell("THREAD_UPDATE", lambda _: place, place["guild_id"])
         return 200, place
+
+    def put_thread_member(self, _: Call, channel: str, user: str) -> tuple[int, Any]:
+        self._open(channel, "send")
+        self._awake(channel)
+        self._joined.setdefault(channel, set()).add(user)
+        return 204, None
+
+    def delete_thread_member(self, _: Call, channel: str, user: str) -> tuple[int, Any]:
+        self._open(channel, "send")
+        self._joined.setdefault(channel, set()).discard(user)
+        return 204, None
+
+    def get_thread_members(self, _: Call, channel: str) -> tuple[int, Any]:
+        self._open(channel, "view")
+        names = sorted(self._joined.get(channel, ()))
+        return 200, [{"id": channel, "user_id": one, "flags": 0} for one in names]
 
     def _rename(self, channel: str, name: str) -> None:
         place, now = self._channels[channel], self.clock()

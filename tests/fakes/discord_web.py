@@ -7,13 +7,14 @@ import json
 import re
 import socket
 import struct
+import zlib
 from typing import Any
 
 from aiohttp import web
 
 from tests.fakes import discord_shapes as shapes
 from tests.fakes.discord_interactions import Interactions
-from tests.fakes.discord_shapes import Call, Fault, Refusal, SlowDown, json_answer
+from tests.fakes.discord_shapes import Call, Fault, Limit, Refusal, SlowDown, json_answer
 from tests.fakes.discord_threads import Threads
 
 
@@ -23,6 +24,7 @@ class Web(Threads, Interactions):
     token: str
     content_intent: bool
     gateway_url: str
+    needed_shards: int
 
     async def _rest(self, request: web.Request) -> web.StreamResponse:
         call = await self._call(request)
@@ -35,12 +37,51 @@ class Web(Threads, Interactions):
         if fault is not None:
             return await self._break(request, fault, status, body)
         call.status = status
+        headers = self._bucket(call)
         if status == 429:
             pause = {"Retry-After": str(body["retry_after"]), "Via": "1.1 fake"}
-            return json_answer(status, body, **pause)
-        return json_answer(status, body)
+            scope = {"X-RateLimit-Scope": self._limit(call)[1].scope}
+            return json_answer(status, body, **headers, **pause, **scope)
+        return json_answer(status, body, **headers)
+
+    def _limit(self, call: Call) -> tuple[str, Limit]:
+        """Return the bucket of a call, by its route and its major id, and what it allows."""
+        where = f"{call.method} {call.path}"
+        for pattern, limit in self.limits.items():
+            if fnmatch.fnmatch(where, pattern):
+                return pattern, limit
+        route = re.sub(r"(?<!^)/\d{5,}", "/:id", re.sub(r"/interactions/.*", "/i", call.path))
+        return f"{call.method} {route}", Limit()
+
+    def _bucket(self, call: Call) -> dict[str, str]:
+        name, limit = self._limit(call)
+        left = max(limit.calls - self._recent(name, call, limit), 0)
+        return {
+            "X-RateLimit-Bucket": f"{zlib.crc32(name.encode()):x}",
+            "X-RateLimit-Limit": str(limit.calls),
+            "X-RateLimit-Remaining": str(left),
+            "X-RateLimit-Reset-After": str(limit.window),
+            "X-RateLimit-Reset": str(self.clock() + limit.window),
+        }
+
+    def _recent(self, name: str, call: Call, limit: Limit) -> int:
+        """Count the calls of a bucket in its window that were let through."""
+        major = "/".join(call.path.split("/")[:3])
+        since = self.clock() - limit.window
+        return sum(
+            1
+            for one in reversed(self.calls[-2 * limit.calls - 50 :])
+            if one.at > since
+            and one.status not in {0, 429}
+            and "/".join(one.path.split("/")[:3]) == major
+            and self._limit(one)[0] == name
+        )
 
     def _done(self, request: web.Request, call: Call) -> tuple[int, Any]:
+        name, limit = self._limit(call)
+        if self.limits and self._recent(name, call, limit) >= limit.calls:
+            wait = {"retry_after": limit.window, "global": False}
+            return 429, {"message": "You are being rate limited."} | wait
         if re.fullmatch(r"PATCH /channels/\d+", f"{call.method} {call.path}"):
             return Web._answer(self, request, call)  # the same whoever answers the rest
         return self._answer(request, call)
@@ -85,12 +126,19 @@ class Web(Threads, Interactions):
     async def _break(
         self, request: web.Request, fault: Fault, status: int, body: Any
     ) -> web.StreamResponse:
-        if fault.kind in {"500", "502", "503"}:
+        if fault.kind in {"500", "502", "503", "504"}:
             return json_answer(int(fault.kind), {"message": "upstream", "code": 0})
         pause = {"Retry-After": str(fault.retry_after)}
-        if fault.kind == "429":
-            wait = {"message": "slow down", "retry_after": fault.retry_after, "global": False}
+        if fault.kind.startswith("429-") and fault.kind != "429-cloudflare":
+            pause["X-RateLimit-Scope"] = fault.kind.removeprefix("429-")
+        if fault.kind in {"429", "429-shared", "429-global"}:
+            everywhere = fault.kind == "429-global"
+            if everywhere:
+                pause["X-RateLimit-Global"] = "true"
+            wait = {"message": "slow down", "retry_after": fault.retry_after, "global": everywhere}
             return json_answer(429, wait, Via="1.1 fake", **pause)
+        if fault.kind.isdecimal() and len(fault.kind) > 3:  # an error by its own number
+            return json_answer(fault.status, {"message": "no", "code": int(fault.kind)})
         if fault.kind == "429-cloudflare":
             return json_answer(429, {"message": "banned"}, **pause)
         if fault.kind == "junk":
@@ -135,15 +183,32 @@ class Web(Threads, Interactions):
 
     def gateway_address(self, _: Call) -> tuple[int, Any]:
         limit = {"total": 1000, "remaining": 999, "reset_after": 1, "max_concurrency": 1}
-        return 200, {"url": self.gateway_url, "shards": 1, "session_start_limit": limit}
+        shards = self.needed_shards
+        return 200, {"url": self.gateway_url, "shards": shards, "session_start_limit": limit}
+
+    def direct_channels(self, _: Call) -> tuple[int, Any]:
+        """Show a bot what Discord shows it of its direct channels: none."""
+        return 200, []
+
+    def get_guild(self, _: Call, guild: str) -> tuple[int, Any]:
+        if guild not in self.servers:
+            raise Refusal(*shapes.UNKNOWN_SERVER)
+        hidden = {"channels", "threads", "members", "presences"}
+        return 200, {k: v for k, v in self._server(guild).items() if k not in hidden}
 
     def get_member(self, _: Call, _guild: str, user: str) -> tuple[int, Any]:
+        if user == self.bot["id"]:
+            return 200, self._member(self.bot)
         if user not in self._people:
             raise Refusal(*shapes.UNKNOWN_MEMBER)
         return 200, self._member(self._people[user])
 
     def put_commands(self, call: Call, _app: str, guild: str = "") -> tuple[int, Any]:
         for one in call.body:
+            if one.get("type", 1) != 1:  # of a menu: a name with blanks, and nothing else
+                if not 0 < len(one["name"]) <= 32 or "description" in one or "options" in one:
+                    raise shapes.form_error("a menu's command has a name and no description")
+                continue
             options = one.get("options") or []
             named = [one, *options]
             if len(call.body) > 100 or any(
@@ -163,8 +228,10 @@ class Web(Threads, Interactions):
 _ROUTES = (
     ("GET", r"/users/@me", "me"),
     ("POST", r"/users/@me/channels", "post_direct"),
+    ("GET", r"/users/@me/channels", "direct_channels"),
     ("GET", r"/oauth2/applications/@me", "application"),
     ("GET", r"/gateway(?:/bot)?", "gateway_address"),
+    ("GET", r"/guilds/(\d+)", "get_guild"),
     ("GET", r"/guilds/(\d+)/members/(\d+)", "get_member"),
     ("GET", r"/channels/(\d+)", "get_channel"),
     ("PATCH", r"/channels/(\d+)", "patch_channel"),
@@ -174,6 +241,11 @@ _ROUTES = (
     ("PATCH", r"/channels/(\d+)/messages/(\d+)", "patch_message"),
     ("DELETE", r"/channels/(\d+)/messages/(\d+)", "delete_message"),
     ("PUT", r"/channels/(\d+)/messages/pins/(\d+)", "put_pin"),
+    ("PUT", r"/channels/(\d+)/pins/(\d+)", "put_pin"),
+    ("PUT", r"/channels/(\d+)/thread-members/(@me|\d+)", "put_thread_member"),
+    ("DELETE", r"/channels/(\d+)/thread-members/(@me|\d+)", "delete_thread_member"),
+    ("GET", r"/channels/(\d+)/thread-members", "get_thread_members"),
+    ("POST", r"/channels/(\d+)/webhooks", "post_webhook"),
     ("PUT", r"/channels/(\d+)/messages/(\d+)/reactions/([^/]+)/@me", "put_reaction"),
     ("DELETE", r"/channels/(\d+)/messages/(\d+)/reactions/([^/]+)/@me", "delete_reaction"),
     ("POST", r"/channels/(\d+)/typing", "show_typing"),
@@ -186,4 +258,5 @@ _ROUTES = (
     ("POST", r"/interactions/(\d+)/([^/]+)/callback", "callback"),
     ("POST", r"/webhooks/(\d+)/([^/]+)", "follow_up"),
     ("PATCH", r"/webhooks/(\d+)/([^/]+)/messages/@original", "patch_original"),
+    ("PATCH", r"/webhooks/(\d+)/([^/]+)/messages/(\d+)", "patch_follow_up"),
 )

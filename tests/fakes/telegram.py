@@ -23,11 +23,12 @@ from typing import Any, Literal, Self
 from aiohttp import web
 
 from tests.fakes.telegram_files import FileCalls
+from tests.fakes.telegram_flood import Flood
 from tests.fakes.telegram_shapes import MOST_UP, ApiError, Upload
 
 Kind = Literal[
     "429", "500", "502", "502json", "503", "400", "401", "403", "404", "409",
-    "hang", "reset", "cut", "junk", "shape",
+    "hang", "reset", "cut", "drip", "junk", "shape",
 ]  # fmt: skip
 JSON_FIELDS = {
     "entities", "reply_markup", "reply_parameters", "link_preview_options", "allowed_updates",
@@ -74,6 +75,7 @@ class TelegramFake(FileCalls):
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.webhook: dict[str, Any] = {}
+        self.flood = Flood()
         self.port = 0
         self._poll: web.Request | None = None
         self._runner: web.AppRunner | None = None
@@ -173,6 +175,7 @@ class TelegramFake(FileCalls):
             raise ApiError(404, "Not Found")
         if fault is not None and not fault.apply:
             return await self._break(request, fault, {"ok": True, "result": True})
+        self.flood.take(request.match_info["method"], params, self.clock())
         result = handler(params)
         if asyncio.iscoroutine(result):
             result = await self._alone(request, result)
@@ -226,6 +229,8 @@ class TelegramFake(FileCalls):
                 return web.Response()
             case "cut":
                 return await self._cut(request, json.dumps(body).encode())
+            case "drip":
+                return await self._drip(request, json.dumps(body).encode())
             case "junk":
                 body_text, code, kind = '{"ok": tru', 200, "application/json"
             case "shape":
@@ -251,11 +256,22 @@ class TelegramFake(FileCalls):
         request.transport.close()
         return cut
 
+    @staticmethod
+    async def _drip(request: web.Request, data: bytes) -> web.StreamResponse:
+        """Send an answer at one byte a second."""
+        slow = web.StreamResponse(headers={"Content-Type": "application/json"})
+        slow.content_length = len(data)
+        await slow.prepare(request)
+        for at in range(len(data)):
+            await slow.write(data[at : at + 1])
+            await asyncio.sleep(1.0)
+        return slow
+
     # -- what the bot calls -----------------------------------------------------------------
 
     def _do_getme(self, _: dict[str, Any]) -> dict[str, Any]:
         return self._me() | {
-            "can_join_groups": True, "can_read_all_group_messages": False,
+            "can_join_groups": True, "can_read_all_group_messages": self.reads_all,
             "supports_inline_queries": False,
         }  # fmt: skip
 
@@ -296,21 +312,37 @@ class TelegramFake(FileCalls):
         return self.updates[:limit]
 
     def _do_setwebhook(self, params: dict[str, Any]) -> bool:
+        most = int(params.get("max_connections") or 40)
+        if not 1 <= most <= 100:
+            raise ApiError(400, "Bad Request: bad webhook: max_connections must be 1 to 100")
         self.webhook = {
-            "url": params.get("url", ""), "secret": params.get("secret_token", ""),
+            "url": params.get("url", ""), "secret": params.get("secret_token", ""), "most": most,
         }  # fmt: skip
+        self._drop(params)
         if "allowed_updates" in params:
             self.allowed = params["allowed_updates"]
         return True
 
-    def _do_deletewebhook(self, params: dict[str, Any]) -> bool:
-        self.webhook = {}
+    def _drop(self, params: dict[str, Any]) -> None:
         if str(params.get("drop_pending_updates", "")).lower() == "true":
             self.updates.clear()
+
+    def pushes_failed(self, status: int) -> None:
+        """Note that the webhook did not take an update."""
+        self.webhook["failed"] = (int(self.clock()), f"Wrong response from the webhook: {status}")
+
+    def _do_deletewebhook(self, params: dict[str, Any]) -> bool:
+        self.webhook = {}
+        self._drop(params)
         return True
 
     def _do_getwebhookinfo(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {
+        told: dict[str, Any] = {
             "url": self.webhook.get("url", ""), "has_custom_certificate": False,
             "pending_update_count": len(self.updates),
         }  # fmt: skip
+        if self.allowed:
+            told["allowed_updates"] = self.allowed
+        if failed := self.webhook.get("failed"):
+            told |= {"last_error_date": failed[0], "last_error_message": failed[1]}
+        return told

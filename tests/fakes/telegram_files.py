@@ -51,7 +51,7 @@ class FileCalls(Calls):
         return self.held(kind, self.keep(kind, value.content, name))
 
     def _send_kind(self, kind: str, params: dict[str, Any]) -> dict[str, Any]:
-        chat = self._place(params)
+        chat = self._writable(params)
         where = self._into(chat, params) | self._markup(params) | self._caption(params, kind)
         field = "document" if kind == "document" else kind
         return self._post(chat, self._given(kind, params, params[field]) | where)
@@ -71,6 +71,9 @@ class FileCalls(Calls):
     def _do_sendaudio(self, params: dict[str, Any]) -> dict[str, Any]:
         return self._send_kind("audio", params)
 
+    def _do_sendanimation(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._send_kind("animation", params)
+
     def _do_sendsticker(self, params: dict[str, Any]) -> dict[str, Any]:
         return self._send_kind("sticker", params)
 
@@ -78,7 +81,7 @@ class FileCalls(Calls):
         return self._send_kind("document", params)
 
     def _do_sendmediagroup(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        chat, items = self._place(params), params["media"]
+        chat, items = self._writable(params), params["media"]
         kinds = {item["type"] for item in items}
         if not 2 <= len(items) <= 10:
             raise ApiError(400, "Bad Request: group send failed")
@@ -105,7 +108,7 @@ class FileCalls(Calls):
         return {key: value for key, value in source.items() if key in keys}
 
     def _do_copymessage(self, params: dict[str, Any]) -> dict[str, Any]:
-        chat = self._place(params)
+        chat = self._writable(params)
         source = self._source(params, int(params["message_id"]))
         if source is None:
             raise ApiError(400, "Bad Request: message to copy not found")
@@ -115,7 +118,7 @@ class FileCalls(Calls):
         return {"message_id": self._post(chat, kept)["message_id"]}
 
     def _do_copymessages(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        chat, ids = self._place(params), [int(each) for each in params["message_ids"]]
+        chat, ids = self._writable(params), [int(each) for each in params["message_ids"]]
         if not 1 <= len(ids) <= 100 or ids != sorted(set(ids)):
             raise ApiError(400, "Bad Request: message identifiers must be in increasing order")
         captioned = str(params.get("remove_caption", "")).lower() != "true"

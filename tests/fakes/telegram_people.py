@@ -29,6 +29,7 @@ class People:
         self.updates: list[dict[str, Any]] = []
         self.callbacks: dict[str, str | None] = {}  # id -> what the bot answered, None: not yet
         self.allowed: list[str] = []
+        self.reads_all = False  # privacy mode is off
         self.files: dict[str, Stored] = {}  # by file id
         self.reactions: dict[tuple[int, int], list[Any]] = {}  # the bot's, by chat and message
         self.felt: dict[tuple[int, int, int], str] = {}  # people's, by chat, message and person
@@ -165,6 +166,11 @@ class People:
         """Offer the newest waiting update a second time, under a new update id."""
         self.next_update += 1
         self.updates.append(self.updates[-1] | {"update_id": self.next_update})
+        self._stir()
+
+    def reorder(self) -> None:
+        """Turn the waiting updates round, as a webhook with several connections may."""
+        self.updates.reverse()
         self._stir()
 
     def seen(self, chat: int, thread: int | None = None) -> list[Seen]:

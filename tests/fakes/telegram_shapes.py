@@ -45,6 +45,11 @@ class Chat:
     last_id: int = 0
     blocked: bool = False
     moved_to: int = 0
+    bot: str = "member"  # what the bot is in a group: member, administrator, restricted, ...
+    people: dict[int, str] = field(default_factory=dict)  # their status, where not a member
+    may_write: bool = True  # may members write
+    slow: int = 0  # seconds between two messages of a member
+    bot_wrote_at: float = 0.0  # counted in slow mode only
 
     def json(self) -> dict[str, Any]:
         chat: dict[str, Any] = {"id": self.id, "type": self.type}

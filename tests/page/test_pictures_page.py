@@ -16,7 +16,7 @@ from tests.adapters.pictures_twin import PicturesTwin
 from tests.page.conftest import Serving
 from tests.page.test_page_access import faults
 
-DRAWN = ("messages", "cases", "replies", "latency")
+DRAWN = ("messages", "cases", "replies", "thumbs", "latency")
 INK = """canvas => {
   const {width, height} = canvas;
   const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
@@ -72,7 +72,7 @@ def test_charts_draw_and_their_tables_say_the_same(page: Page, filled: Gallery) 
         expect(canvas).to_be_visible()
         assert canvas.evaluate(INK) > 1, name  # lines, not an empty sheet
         expect(page.locator(f"#{name} .plain")).to_have_count(0)
-    for name in ("messages", "cases"):
+    for name in ("messages", "cases", "thumbs"):
         sums = page.evaluate(SUMS, name)
         assert sums
         for table, drawn in sums:

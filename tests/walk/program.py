@@ -24,7 +24,8 @@ def clean_environment(folder: Path, **heed: str) -> dict[str, str]:
     kept = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
     plain = {name: os.environ[name] for name in kept if name in os.environ}  # noqa: TID251
     hub = {"HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    return {**plain, **hub, "HOME": str(folder), "PYTHONPATH": str(ROOT), **heed}
+    own = {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    return {**plain, **hub, **own, **heed}
 
 
 def heed(

@@ -206,7 +206,7 @@ async def test_a_person_on_discord_is_helped_on_telegram(telegram: Heed) -> None
     assert copy.entities == ("bold",)
     emoji = heed.discord.add_emoji("sad")
     await heed.writes("maya", f"<:sad:{emoji}> @everyone")
-    assert heed.read(DESK, topic)[-1] == "maya: :sad: @everyone"
+    assert heed.read(DESK, topic)[-1] == "maya: :sad: @\u2060everyone"
     line = heed.telegram.say(
         DESK, ANA, "Try now", thread=topic,
         entities=[{"type": "bold", "offset": 4, "length": 3}],

@@ -122,6 +122,9 @@ async def test_4_a_topic_of_unknown_outcome_is_asked_for_once_more(heed: Heed) -
     lines = heed.read(DESK, real)
     assert lines[0].startswith("Case 1 · Maya")
     assert any("empty twin" in line for line in lines)
+    lost = await heed.staff("Hello?", thread=twin)
+    assert heed.read(MAYA)[-1].startswith(OPEN)
+    assert [s.reply_to for s in general(heed) if "belongs to no case" in s.text] == [lost]
     await heed.staff("I am here.", thread=real)
     assert heed.read(MAYA)[-1] == f"{SIGNED}\nI am here."
 

@@ -45,7 +45,7 @@ async def test_a_person_on_telegram_is_helped_by_staff_on_discord(tmp_path: Path
         await heed.slash("ana", "r", channel=thread, text="Hi Maya, Ana here.")
         assert heed.read(MAYA)[-1] == "ana · Support\nHi Maya, Ana here."
         first = await heed.says(MAYA, "look here: @everyone order 1234")
-        assert heed.heard(thread)[-1] == "Maya: look here: @everyone order 1234"
+        assert heed.heard(thread)[-1] == "Maya: look here: @\u2060everyone order 1234"
         assert not heed.post(thread, "Maya: look here")["mention_everyone"]
         heed.telegram.edit(MAYA, first, "order 4321")
         await heed.settled(first, kind="edited")

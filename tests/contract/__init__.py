@@ -1,0 +1,1 @@
+"""The contract of every adapter: the same dialogues, wherever people are."""
