@@ -170,9 +170,9 @@ def test_words_of_others_never_ping_format_or_look_like_the_card(platform: str) 
 
 
 @pytest.mark.parametrize("platform", ["telegram", "discord"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    words=st.text(min_size=1, max_size=60), times=st.integers(1, 200), state=st.sampled_from(
+    words=st.text(min_size=1, max_size=60), times=st.integers(1, 80), state=st.sampled_from(
         ["queued", "human", "resolved"])
 )  # fmt: skip
 def test_a_card_always_fits_and_keeps_its_first_and_last_lines(

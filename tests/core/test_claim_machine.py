@@ -62,7 +62,7 @@ def _text(verb: str) -> str:
     return {"reply": "hello", "snooze": "1h"}.get(verb, "")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps)
 def test_any_interleaving_leaves_one_holder_and_one_open_case(
     steps: list[tuple[str, str, bool, bool]],
