@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bot import menus
 from bot.accounts import DiscordBot, TelegramBot, section_of, text_of
+from bot.config import variable
 from bot.desk import desk_places
 from bot.settings import Settings
+from core.errors import SetupError
 from core.ports import Adapter, Clock, Door, Question
 from core.texts import STAFF, Texts
 
@@ -27,9 +30,14 @@ class Platforms:
     def all(self) -> Iterator[Adapter]:
         """Make every bot that has a token. Raises SetupError."""
         for name, telegram in self.settings.telegram.bots().items():
-            yield self._telegram(telegram, section_of("telegram", name))
+            section = section_of("telegram", name)
+            with _settings_named(section):
+                adapter: Adapter = self._telegram(telegram, section)
+            yield adapter
         for name, discord in self.settings.discord.bots().items():
-            yield self._discord(discord, name)
+            with _settings_named(section_of("discord", name)):
+                adapter = self._discord(discord, name)
+            yield adapter
 
     def _desks_of(self, platform: str, bot: str) -> list[str]:
         """Return the chats of staff that belong to one bot, the preferred one first."""
@@ -39,7 +47,9 @@ class Platforms:
     def _told(self, section: str) -> Callable[[str], None]:
         """Return where a bot's alarms go, which name it where it is not the only one."""
         first = section in ("telegram", "discord")
-        return self.alarm if first else lambda sentence: self.alarm(f"[{section}] {sentence}")
+        if first:
+            return self.alarm
+        return lambda sentence: self.alarm(f"[{section}] {_named(sentence, section)}")
 
     def _telegram(self, own: TelegramBot, section: str) -> Adapter:
         from adapters.telegram import TelegramAdapter
@@ -98,3 +108,17 @@ class Platforms:
             "de": asks("button_edit", quoted=True),
             "ia": asks("button_answer_all"),
         }
+
+
+def _named(sentence: str, section: str) -> str:
+    """Let a sentence that an adapter says of its token name the setting of this very bot."""
+    first, own = f"{section.partition('.')[0]}.token", f"{section}.token"
+    return sentence.replace(first, own).replace(variable(first), variable(own))
+
+
+@contextmanager
+def _settings_named(section: str) -> Iterator[None]:
+    try:
+        yield
+    except SetupError as error:
+        raise SetupError(_named(str(error), section)) from error

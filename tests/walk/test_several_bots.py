@@ -13,8 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bot.app import App
 from bot.desk import desk_places
 from bot.settings import Desk, Discord, Settings, Telegram
+from core.errors import SetupError
 from core.tables import case, conversation
 from tests.fakes.discord import DiscordFake
 from tests.fakes.switchboard import Switchboard
@@ -207,3 +209,10 @@ async def test_each_bot_has_its_own_webhook_and_secret(tmp_path: Path) -> None:
                         assert answer.status == status
             await shop.until(lambda: shop.texts(MAYA))
             assert one.chats == {}
+
+
+async def test_a_token_that_cannot_be_one_is_named_by_its_own_setting(tmp_path: Path) -> None:
+    app = App(settings_for(tmp_path, telegram=Telegram(more={"shop": {"token": "abc"}})))
+    with pytest.raises(SetupError, match=r"^telegram\.more\.shop\.token does not look like"):
+        app.connect()
+    await app.close()
