@@ -157,14 +157,17 @@ class Judge(ABC):
         return any((user, "bot") in owners for owners in [*then[-1:], *late]) or not then
 
     def _people(self, facts: Facts) -> Iterator[str]:
+        aside = ""
         for row in facts.inbox:
             # Ended in the midst of each of its tries, nobody can tell it from one that kills.
             killed = row.error == "five tries" and self.kills >= TRIES
             if row.state == "parked" and not killed:
                 yield f"a message was set aside: {row.kind} {row.error}"
+            elif row.state == "parked":
+                aside += f"{row.message['text']}\n"  # its writer was told, and it is kept
         for user, token in self.said:
             mine = [row for row in facts.history if row.role == "user" and token in row.text]
-            if not mine:
+            if not mine and token not in aside:
                 yield f"nobody heard {token} of {user}"
             if len(mine) > 1:
                 yield f"{token} of {user} was heard {len(mine)} times"
