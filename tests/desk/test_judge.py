@@ -14,7 +14,7 @@ import pytest
 from tests.desk.judge import ANSWER, Facts, Written
 from tests.desk.machine import hurried
 from tests.desk.test_desk_machine import Telegram
-from tests.walk.platforms import Town
+from tests.walk.platforms import MAYA, Town
 
 WORDS = "Thank you for telling me."
 
@@ -119,12 +119,17 @@ def test_a_half_written_reply_must_not_be_left_standing(growing: Growing) -> Non
 
 
 def test_a_message_may_be_set_aside_only_where_every_try_of_it_was_killed(growing: Growing) -> None:
-    parked = SimpleNamespace(kind="pressed", state="parked", error="five tries")
+    said = {"text": "hello there m2m"}
+    parked = SimpleNamespace(kind="said", state="parked", error="five tries", message=said)
     growing.kills = 4
-    [told] = growing._people(facts(inbox=[parked]))
-    assert told == "a message was set aside: pressed five tries"
+    [told, *_] = growing._people(facts(inbox=[parked]))
+    assert told == "a message was set aside: said five tries"
     growing.kills = 5
     assert list(growing._people(facts(inbox=[parked]))) == []
+    growing.said = [(MAYA, "m2m")]
+    assert list(growing._people(facts(inbox=[parked]))) == []
+    growing.said = [(MAYA, "m3m")]
+    assert list(growing._people(facts(inbox=[parked]))) == [f"nobody heard m3m of {MAYA}"]
 
 
 async def test_the_clock_leaps_only_between_writes(growing: Growing) -> None:
