@@ -6,32 +6,15 @@ from typing import Any
 
 import pytest
 
-from adapters.telegram.normalize import Account, normalize
-from core.message import Message
-from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP
+from adapters.telegram.normalize import normalize
+from tests.adapters.telegram_inbox import ACCOUNT, NOW, groups, must, read
+from tests.adapters.telegram_room import ANN, BEN, DESK
 from tests.fakes.telegram import TelegramFake
-
-ACCOUNT = Account(bot="4242", username="HeedBot", desk_chats=frozenset({str(DESK)}))
-NOW = 1_700_000_000.0
 
 
 @pytest.fixture
 def fake() -> TelegramFake:
-    server = TelegramFake(clock=lambda: NOW)
-    server.group(GROUP, forum=True)
-    server.group(DESK, forum=True)
-    return server
-
-
-def read(fake: TelegramFake, account: Account = ACCOUNT) -> Message | None:
-    """Normalize the newest waiting update."""
-    return normalize(fake.updates[-1], account, now=NOW)
-
-
-def must(fake: TelegramFake, account: Account = ACCOUNT) -> Message:
-    message = read(fake, account)
-    assert message is not None
-    return message
+    return groups()
 
 
 @pytest.mark.parametrize(

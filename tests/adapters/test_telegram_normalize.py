@@ -10,32 +10,16 @@ from hypothesis import given, settings, strategies as st
 from adapters.telegram.intake import arrival
 from adapters.telegram.markup import formatted
 from adapters.telegram.normalize import ALLOWED, Account, normalize
-from core.message import ConversationKey, Message
+from core.message import ConversationKey
+from tests.adapters.telegram_inbox import ACCOUNT, NOW, groups, must, read
 from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP
 from tests.fakes.telegram import TelegramFake
 from tests.fakes.telegram_shapes import utf16
 
-ACCOUNT = Account(bot="4242", username="HeedBot", desk_chats=frozenset({str(DESK)}))
-NOW = 1_700_000_000.0
-
 
 @pytest.fixture
 def fake() -> TelegramFake:
-    server = TelegramFake(clock=lambda: NOW)
-    server.group(GROUP, forum=True)
-    server.group(DESK, forum=True)
-    return server
-
-
-def read(fake: TelegramFake, account: Account = ACCOUNT) -> Message | None:
-    """Normalize the newest waiting update."""
-    return normalize(fake.updates[-1], account, now=NOW)
-
-
-def must(fake: TelegramFake, account: Account = ACCOUNT) -> Message:
-    message = read(fake, account)
-    assert message is not None
-    return message
+    return groups()
 
 
 def test_a_private_message(fake: TelegramFake) -> None:

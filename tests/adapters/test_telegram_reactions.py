@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.telegram.normalize import ALLOWED, Account, normalize
-from core.message import Message
+from adapters.telegram.normalize import ALLOWED
+from tests.adapters.telegram_inbox import groups, must, read
 from tests.adapters.telegram_room import ANN, BEN, DESK, GROUP
 from tests.fakes.telegram import TelegramFake
-
-ACCOUNT = Account(bot="4242", username="HeedBot", desk_chats=frozenset({str(DESK)}))
-NOW = 1_700_000_000.0
 
 
 @pytest.fixture
 def fake() -> TelegramFake:
-    server = TelegramFake(clock=lambda: NOW)
-    server.group(GROUP, forum=True)
-    server.group(DESK, forum=True)
-    return server
-
-
-def read(fake: TelegramFake, account: Account = ACCOUNT) -> Message | None:
-    """Normalize the newest waiting update."""
-    return normalize(fake.updates[-1], account, now=NOW)
-
-
-def must(fake: TelegramFake, account: Account = ACCOUNT) -> Message:
-    message = read(fake, account)
-    assert message is not None
-    return message
+    return groups()
 
 
 def test_a_reaction_in_private_says_which_emoji_and_under_what(fake: TelegramFake) -> None:
