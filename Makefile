@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= cpu
-JOBS   ?= 3 # tests at once: many wait for sockets
+JOBS   ?= 3
+PROOFS ?= 2
+SHARE  ?= 1
+TABLE  ?= build/proof.md
 
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check
@@ -10,7 +13,7 @@ SYSTEM := $(shell uname -s)
 CPU_INDEX     := https://download.pytorch.org/whl/cpu
 TORCH_VERSION := $(shell $(PYTHON) -c 'import sys; print("2.15.0" if sys.version_info >= (3, 15) else "2.13.0")' 2>/dev/null)
 
-.PHONY: run setup test check slow proof clean
+.PHONY: run setup test check slow proof proof-short clean
 
 run: $(VENV)/.run ## Start Heed
 	@$(PY) -m bot run $(ARGS)
@@ -31,8 +34,11 @@ check: $(VENV)/.dev ## Formatter, linter, types, walls between the rooms
 slow: $(VENV)/.dev ## Tests that need a real model
 	@$(PY) -m pytest -m slow $(ARGS)
 
-proof: $(VENV)/.dev ## Tests too large for `make test`
-	@$(PY) -m pytest -m proof $(ARGS)
+proof: $(VENV)/.dev ## Tests too large for `make test`, hours; one table at the end
+	@$(PY) -m pytest -n $(PROOFS) --dist worksteal -m "proof or proof_short" --proof-table $(TABLE) --proof-share $(SHARE) $(ARGS)
+
+proof-short: $(VENV)/.dev ## The part of it that `make test` includes
+	@$(PY) -m pytest -n $(PROOFS) --dist worksteal -m "proof_short and not proof" $(ARGS)
 
 clean: ## Remove what make and the tools made; never your data or settings
 	@test ! -e $(VENV) || test -e $(VENV)/pyvenv.cfg || { echo "$(VENV) is no virtual environment; remove it yourself."; exit 2; }

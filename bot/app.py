@@ -43,7 +43,7 @@ from core.message import Place, TextLimit
 from core.plans import Planner
 from core.ports import Adapter, Board, Clock, Event, Probe, no_probe
 from core.sentiment import Sentiment
-from core.store import Store, intake, privacy, receipts, views
+from core.store import Executor, Store, WriterThread, intake, privacy, receipts, views
 from core.store.outbox import Lane
 from core.store.record import Changed
 from core.store.turns import Start
@@ -62,7 +62,12 @@ class App:
     """One running Heed: every room, wired."""
 
     def __init__(
-        self, settings: Settings, *, probe: Probe = no_probe, clock: Clock = time.time
+        self,
+        settings: Settings,
+        *,
+        probe: Probe = no_probe,
+        clock: Clock = time.time,
+        executor: Callable[[Any], Executor] = WriterThread,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -72,7 +77,7 @@ class App:
         self._telling: set[asyncio.Future[None]] = set()  # alarms on their way
         self._moved: dict[Place, Place] = {}  # desks whose chat has another id by now
         self.board = Board()
-        self.store = Store(settings.database.url)
+        self.store = Store(settings.database.url, executor)
         self.texts = Texts.load(settings.texts.dir, staff=settings.desk.language)
         self.table = Table.load()
         self.book = make_book(settings)
