@@ -13,7 +13,7 @@ import tomllib
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from itertools import combinations
 from typing import Any, Literal
@@ -265,6 +265,15 @@ class Book:
                     for kinds in combinations(self._asks, n):
                         texts += self.given(situation, kinds)
             yield from ((text.replace("{name}", ""), situation) for text in texts)
+
+
+@lru_cache(maxsize=8)
+def book_of(lang: str, source: str) -> Book:
+    """Return the book of a phrase file; the same file is read once in a process.
+
+    Half a second goes into its patterns. Raises SetupError like Book.
+    """
+    return Book(lang, source)
 
 
 @cache

@@ -19,7 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from core.engine.embedded.answers import MINIMUM, Answer, Answers, normal
-from core.engine.embedded.book import NET, Book, Match, Situation
+from core.engine.embedded.book import NET, Book, Match, Situation, book_of
 from core.engine.embedded.language import language
 from core.engine.embedded.manner import Manner, fallback, fitting, manner
 from core.engine.embedded.picking import pick, turned
@@ -94,7 +94,7 @@ class PhraseWriter:
         for lang in LANGUAGES:
             source = _source(phrases_dir, lang)
             digest.update(source.encode())
-            self._books[lang] = Book(lang, source)
+            self._books[lang] = book_of(lang, source)
         self._version = f"phrases@{digest.hexdigest()[:8]}"
         self._answers = Answers(answers, minimum)
         self._texts = texts or Texts.load()

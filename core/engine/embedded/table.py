@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -154,16 +155,7 @@ class Table:
     @classmethod
     def load(cls, path: Path | None = None) -> Table:
         """Read a table, by default the one that comes with Heed. Raises SetupError."""
-        path = path or SHIPPED
-        try:
-            data = path.read_bytes()
-            weights = Weights.read(data)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise SetupError(
-                f"The table {path.name} cannot be read ({error}): install Heed again, or make the "
-                "table with python -m core.engine.embedded.train."
-            ) from error
-        return cls(weights, f"embedded@{hashlib.sha256(data).hexdigest()[:8]}")
+        return _shipped() if path is None else _read(path)
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -281,6 +273,23 @@ class Table:
             best = sorted(sums.items(), key=lambda item: -abs(item[1]))[:top]
             result[column] = [{"feature": n, "weight": round(w, 4)} for n, w in best if w]
         return result
+
+
+@cache
+def _shipped() -> Table:
+    return _read(SHIPPED)
+
+
+def _read(path: Path) -> Table:
+    try:
+        data = path.read_bytes()
+        weights = Weights.read(data)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise SetupError(
+            f"The table {path.name} cannot be read ({error}): install Heed again, or make the "
+            "table with python -m core.engine.embedded.train."
+        ) from error
+    return Table(weights, f"embedded@{hashlib.sha256(data).hexdigest()[:8]}")
 
 
 def scripts(batch: Sequence[Features]) -> NDArray[np.int64]:
