@@ -17,13 +17,13 @@ import pytest
 from sqlalchemy import Connection, select
 
 from adapters.discord import DiscordAdapter
-from bot import database
 from core.message import Arrival
 from core.store import Store, intake
 from core.tables import inbox, poison
 from tests.adapters.discord_bench import QUICK, adapter, running, until
 from tests.adapters.discord_payloads import ME, Payloads, Told
 from tests.fakes.discord import DiscordFake
+from tests.prepared import prepare
 
 BATCH = 250
 
@@ -64,7 +64,7 @@ class Disk:
 @asynccontextmanager
 async def disk(folder: Path) -> AsyncIterator[Disk]:
     url = f"sqlite:///{folder / 'heed.db'}"
-    await asyncio.to_thread(database.upgrade, url)
+    prepare(url)
     store = Store(url)
     try:
         yield Disk(store)

@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 
 from adapters.web import WebAdapter
-from bot import database
 from bot.app import App
 from bot.cli import heed as heed_command
 from bot.evaluating.hindsight import replay_stored
@@ -25,6 +24,7 @@ from core.errors import SetupError
 from core.escalation import Policy
 from core.mood import MoodPolicy
 from core.store import privacy
+from tests.prepared import prepare
 from tests.walk.house import House, settings_for
 
 EMBEDDED = Model(name="embedded")
@@ -342,7 +342,7 @@ class Lived:
 
 @asynccontextmanager
 async def lived(settings: Settings) -> AsyncIterator[Lived]:
-    await asyncio.to_thread(database.upgrade, settings.database.url)
+    prepare(settings.database.url)
     now = Now()
     app = App(settings, clock=now)
     web = {"host": "127.0.0.1", "port": 0, "ready": app.speaker.why_not_ready}

@@ -12,14 +12,12 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
 from sqlalchemy import Connection, Table as Rows, func, select
 
-from bot import database
 from bot.app import App
 from bot.settings import Settings
 from core.engine.scripted import ScriptedEngine
@@ -27,6 +25,7 @@ from core.message import File
 from core.store import privacy, receipts
 from core.tables import case, conversation, history, inbox, outbox
 from core.texts import Texts
+from tests.prepared import prepare
 from tests.walk.house import settings_for
 
 TEXTS = Texts.load()
@@ -87,15 +86,6 @@ def fixed(name: str, lang: str = "en", **values: object) -> str:
     return TEXTS.say(name, lang, **values).strip()
 
 
-@cache
-def _blank() -> bytes:
-    """Return a database file of today without a row, made once for all dialogues."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "blank.db"
-        database.upgrade(f"sqlite:///{file}")
-        return file.read_bytes()
-
-
 class Stage(ABC):
     """`async with Stage(folder) as stage`: a Heed lives, and people can write to it."""
 
@@ -117,7 +107,7 @@ class Stage(ABC):
     # -- a life ------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        (self.folder / "heed.db").write_bytes(_blank())
+        prepare(f"sqlite:///{self.folder / 'heed.db'}")
         await self._before()
         await self.start()
         return self

@@ -14,7 +14,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -24,7 +24,6 @@ from sqlalchemy import select
 
 from adapters.discord.rest import Pace
 from adapters.telegram import pace
-from bot import database
 from bot.app import App
 from bot.settings import Settings
 from core import delivery, lanes
@@ -46,6 +45,7 @@ from core.tables import (
     timer,
 )
 from tests.desk.judge import ANSWER, Facts, Judge
+from tests.prepared import prepare
 from tests.walk.platforms import FURY, phrases, until
 
 Move = tuple[str, int, int]
@@ -57,14 +57,6 @@ COMMANDS = (
 )  # fmt: skip
 JUMPS = (5.0, 65.0, 600.0, 3700.0, 90_000.0)
 OPEN = ("streaming", "queued", "sending")
-
-
-@cache
-def _empty() -> Path:
-    """Return a database with every table and no row."""
-    file = Path(mkdtemp()) / "empty.db"
-    database.upgrade(f"sqlite:///{file}")
-    return file
 
 
 def _reads(text: str) -> Any:
@@ -119,7 +111,7 @@ class World(Judge):
         self.numbers = itertools.count(1)
         self.steps = self.writes = 0
         self.app: App
-        shutil.copy(_empty(), self.folder / "heed.db")
+        prepare(f"sqlite:///{self.folder / 'heed.db'}")
 
     def clock(self) -> float:
         return time.time() + self.offset

@@ -16,7 +16,6 @@ import pytest
 from aiohttp import web
 
 from adapters.telegram import pace
-from bot import database
 from bot.app import App
 from bot.settings import Desk, Telegram
 from core.engine.scripted import ScriptedEngine
@@ -24,6 +23,7 @@ from core.message import Tagging
 from core.tables import case
 from tests.fakes.telegram import Fault
 from tests.fakes.telegram_shapes import ApiError
+from tests.prepared import prepare
 from tests.walk.house import settings_for
 from tests.walk.platforms import DESK, OPEN, Town, phrases, until
 
@@ -102,7 +102,7 @@ class Crowd:
         return time.time() + self.offset
 
     async def begin(self) -> None:
-        await asyncio.to_thread(database.upgrade, self.settings.database.url)
+        prepare(self.settings.database.url)
         self.app = App(self.settings, clock=self.clock)
         await self.app.mind.swap(ScriptedEngine(tags=furious, slots=8))
         self.app.connect()

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from adapters.web import WebAdapter
-from bot import database
 from bot.app import App
 from bot.settings import Database, Http, Settings
 from core.message import Arrival, Author, ConversationKey, Message
 from core.ports import no_probe
+from tests.prepared import prepare
 
 _ids = itertools.count(1)
 
@@ -81,7 +81,7 @@ class House:
 @asynccontextmanager
 async def living(settings: Settings, **parts: Any) -> AsyncIterator[House]:
     """Start a Heed without a server and end it; `parts` may exchange its mind's engine."""
-    await asyncio.to_thread(database.upgrade, settings.database.url)
+    prepare(settings.database.url)
     app = App(settings, probe=parts.pop("probe", no_probe))
     app.add(
         WebAdapter(

@@ -19,7 +19,6 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Table, select
 
 from adapters.telegram import pace
-from bot import database
 from bot.app import App
 from bot.engines import make_phrases
 from bot.room import Room
@@ -32,6 +31,7 @@ from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import Interaction
 from tests.fakes.telegram import TelegramFake
 from tests.fakes.telegram_people import Seen
+from tests.prepared import prepare
 from tests.walk.house import House, settings_for
 
 MAYA, BEN, LI, ANA, BOB = 11, 12, 13, 21, 22  # three people who need help, two who give it
@@ -404,7 +404,7 @@ def _settings(
 @asynccontextmanager
 async def _connected(settings: Settings, clock: Moment) -> AsyncIterator[House]:
     """Start a Heed as `heed run` does it, without the page."""
-    await asyncio.to_thread(database.upgrade, settings.database.url)
+    prepare(settings.database.url)
     app = App(settings, clock=clock)
     app.connect()
     running = asyncio.create_task(app.run())
