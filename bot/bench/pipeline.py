@@ -82,7 +82,7 @@ def measure(tell: Tell, out: Path | None, *, seconds: float = 5.0, quick: bool =
     """
     size = Size(conversations=(10, 1_000, 10_000), seconds=seconds, rounds=ROUNDS)
     if quick:
-        size = Size(conversations=(10, 50, 200), seconds=min(seconds, 0.4), rounds=2, window=8)
+        size = Size(conversations=(10, 50, 200), seconds=min(seconds, 0.15), rounds=2, window=8)
     if out is not None:
         _write(out, {})
     about = machine.describe()

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -315,8 +316,10 @@ def test_a_file_that_is_no_table_is_told_in_one_sentence(tmp_path: Path) -> None
 
 
 def test_weights_survive_the_file(table: Table) -> None:
-    again = Weights.read(table.weights.write())
-    assert np.array_equal(again.matrix, table.weights.matrix)
+    some = replace(table.weights, matrix=table.weights.matrix[:, :4096], reader=None)
+    again = Weights.read(some.write())
+    assert np.array_equal(again.matrix, some.matrix)
+    assert again.write() == some.write()
     assert dict(again.thresholds) == dict(table.thresholds)
     assert table.score(["hello"]) == table.score(["hello"])
     assert {"strong", "wants_human", "threat_to_leave"} <= set(again.thresholds)
