@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bot.section import BotAddress, Secret, Section, WebAddress, Words
+from bot.section import BotAddress, Repeats, Secret, Section, WebAddress, Words
 
 FIRST: Final = "main"  # what the first bot is called where every bot needs a name
 MORE: Final = "more"  # the key below which further bots stand
@@ -41,6 +41,7 @@ class TelegramBot(Section):
     webhook_url: str = ""  # public address that Telegram calls; ours listens on http.host:port
     webhook_secret: Secret = None
     watch: Words = ()  # chat ids of groups where every message is heard, not only mentions
+    repeat: Repeats = ()  # kinds of posts sent again when nobody knows whether they arrived
 
     @model_validator(mode="after")
     def _webhook_is_whole(self) -> TelegramBot:

@@ -8,23 +8,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
 
-from bot.desk import Studio, Waits, desk_places, rules_of
+from bot.alarm import Alarm
+from bot.desk import Studio, Waits, desk_places, facts_of, rules_of
 from bot.engines import make_book, make_phrases
 from bot.guest import Guests
+from bot.meters import Meters
 from bot.platforms import Platforms
 from bot.replay import policies
 from bot.room import Room
+from bot.sealing import open_store
 from bot.seats import Seats
 from bot.settings import Settings
 from bot.speaker import Speaker
+from bot.sweeps import SWEEP, unfinished, unsent
 from bot.tuning import Tuning
+from bot.watch import Watch
 from bot.welcome import access_of, allowance_of, missing, watched
 from core.clockwork import Clockwork
 from core.commands import Commands
@@ -38,24 +43,24 @@ from core.errors import HeedError, StoreError
 from core.handoff import Handoff
 from core.hearing import Ear
 from core.hints import Hints
+from core.janitor import Janitor
 from core.lanes import Lanes
 from core.message import Place, TextLimit
 from core.plans import Planner
 from core.ports import Adapter, Board, Clock, Event, Probe, no_probe
+from core.rights import Facts
+from core.rooms import Rooms
 from core.sentiment import Sentiment
-from core.store import Executor, Store, WriterThread, intake, privacy, receipts, views
+from core.store import Executor, WriterThread, views
 from core.store.outbox import Lane
 from core.store.record import Changed
 from core.store.turns import Start
 from core.texts import Texts
-from core.turn import Rooms, Walk
+from core.turn import Walk
 
 log = structlog.get_logger(__name__)
 
-SWEEP = 20.0  # seconds between two looks at every unfinished row
-QUIET = 10.0  # seconds a row must have been left alone before the sweep rings its lane
 DAY = 86400.0
-RETAIN = 3600.0  # seconds between two looks for texts that are too old
 
 
 class App:
@@ -76,8 +81,8 @@ class App:
         self._dry_since = 0.0
         self._telling: set[asyncio.Future[None]] = set()  # alarms on their way
         self._moved: dict[Place, Place] = {}  # desks whose chat has another id by now
-        self.board = Board()
-        self.store = Store(settings.database.url, executor)
+        self.board, self.meters = Board(), Meters()
+        self.store = open_store(settings, executor)
         self.texts = Texts.load(settings.texts.dir, staff=settings.desk.language)
         self.table = Table.load()
         self.book = make_book(settings)
@@ -110,10 +115,15 @@ class App:
             lost=self._desk_lost,
             settled=self._settled,
             barred=self._barred,
+            meter=self.meters,
         )
         self.posts: Lanes[Lane] = Lanes("delivery", self.delivery.work)
         self.drafter = Drafter(
-            store=self.store, mind=self.mind, clock=self.clock, limits=_limits(settings)
+            store=self.store,
+            mind=self.mind,
+            clock=self.clock,
+            limits=_limits(settings),
+            secret=lambda: self.book.lately().told,
         )
         self.handoff = Handoff(
             store=self.store,
@@ -136,30 +146,47 @@ class App:
             operator=self.seats.operator,
             stale=lambda: self.tuning.current().desk.stale_hours * 3600.0,
         )
+        self.janitor = Janitor(
+            self.store,
+            self.clock,
+            text_days=lambda: self.tuning.current().privacy.text_days,
+            score_days=lambda: self.tuning.current().privacy.score_days,
+        )
         self.walk = Walk(self._rooms(probe))
         self.doorway = Doorway(
             self.walk,
             watched=lambda place: watched(self.tuning.current(), place),
             missing=lambda place: missing(self.tuning.current(), place),
         )
-        self.commands = Commands(
-            self.walk,
-            self.doorway,
-            text_days=settings.privacy.text_days,
-            score_days=settings.privacy.score_days,
-        )
+        self.commands = Commands(self.walk, self.doorway, facts=self._facts)
         self.turns: Lanes[int] = Lanes("turn", self.walk.work)
         self.speaker = Speaker(
             settings, self.book, self.mind, tell=self.board.tell, alone=self._alone
         )
+        self.alarm = Alarm(clockwork=self.clockwork, adapters=self.adapters, places=self.seats.now)
+        self.watch = Watch(
+            store=self.store,
+            clock=self.clock,
+            texts=self.texts,
+            adapters=self.adapters,
+            walk=self.walk,
+            sent=self.delivery.sent,
+            loading=lambda: self.mind.loading,
+            model=self.speaker.why_not_ready,
+            meter=self.meters,
+            tell=self.alarm.tell,
+            changed=lambda: self.board.tell(Event(kind="incident", key=None)),
+        )
         self.room = Room(
+            watch=self.watch,
+            meters=self.meters,
+            lanes=lambda: {"turn": self.turns.busy, "delivery": self.posts.busy},
             store=self.store,
             walk=self.walk,
             handoff=self.handoff,
             events=self.board,
             speaker=self.speaker,
             adapters=self.adapters,
-            busy=lambda: self.turns.busy,
             guests=Guests(self.store, self.clock),
             tuning=self.tuning,
         )
@@ -204,15 +231,16 @@ class App:
             moved=self.seats.moved,
             alarm=self._alarm,
             limits=_limits(settings),
-            secret=lambda: self.book.lately().system,
+            secret=lambda: self.book.lately().told,
             facts=settings.reply.mode == "facts",
             probe=probe,
+            meter=self.meters,
         )
 
     # --- joints ---------------------------------------------------------------------------
 
-    def _ring(self, conversation_id: int) -> None:
-        self.turns.ring(conversation_id)
+    def _ring(self, conversation_id: int, crowd: Hashable) -> None:
+        self.turns.ring(conversation_id, crowd)
 
     async def _command(self, start: Start) -> None:
         await self.commands(start)
@@ -259,6 +287,9 @@ class App:
     def _barred(self, place: Place, error: str) -> None:
         """A group takes no post of the bot's: find out why, and tell the operator."""
         self._aside(self.doorway.barred(place, error))
+
+    def _facts(self) -> Facts:
+        return facts_of(self.tuning.current(), self.mind)
 
     def _dry(self) -> bool:
         """Say whether moods open nothing yet: a dry run ends by itself after its days."""
@@ -309,7 +340,7 @@ class App:
             door=self.room,
             clock=self.clock,
             texts=self.texts,
-            alarm=self._alarm,
+            alarm=self._alarmed,
             suggest=Hints(store=self.store),
         )
         for adapter in made.all():
@@ -326,7 +357,12 @@ class App:
     def _alarm(self, sentence: str) -> None:
         """Say what the operator must know, in the log, at the desk and to the operator."""
         log.error("alarm", problem=sentence)
-        self._aside(self.clockwork.tell_operator(sentence))
+        self._aside(self.alarm.try_to_tell(sentence))
+
+    def _alarmed(self, platform: str, sentence: str) -> None:
+        """Pass an adapter's own alarm on."""
+        self.watch.said(platform)
+        self._alarm(sentence)
 
     async def _suggest(self, case_id: int) -> None:
         """Put a suggestion onto a new card; without one the card is as good."""
@@ -360,10 +396,11 @@ class App:
                 tasks.create_task(adapter.run(), name=f"{adapter.platform} adapter")
             for server in servers:
                 tasks.create_task(server())
-            tasks.create_task(self.turns.sweep(self._unfinished(), every=SWEEP))
-            tasks.create_task(self.posts.sweep(self._unsent(), every=SWEEP))
-            tasks.create_task(self._janitor())
+            tasks.create_task(self.turns.sweep(unfinished(self.store, self.clock), every=SWEEP))
+            tasks.create_task(self.posts.sweep(unsent(self.delivery), every=SWEEP))
+            tasks.create_task(self.janitor.run())
             tasks.create_task(self._tick())
+            tasks.create_task(self.watch.run())
             try:
                 await asyncio.Event().wait()
             finally:  # before the adapters: what is under way would fail for want of a connection
@@ -380,58 +417,6 @@ class App:
                 log.warning("the database was busy; the clock comes again", problem=str(error))
                 pause = 5.0
             await asyncio.sleep(pause)
-
-    def _unfinished(self) -> Callable[[], Any]:
-        looked = [0.0]  # the first look takes every row, the later ones those left alone
-
-        async def find() -> list[int]:
-            since = self.clock() - looked[0]
-            looked[0] = QUIET
-            return await self.store.read(partial(intake.waiting, quiet_since=since))
-
-        return find
-
-    def _unsent(self) -> Callable[[], Any]:
-        looked = [0.0]
-
-        async def find() -> list[Lane]:
-            quiet, looked[0] = looked[0], QUIET
-            await self.delivery.settle_doubts(quiet)
-            return await self.store.read(
-                partial(receipts.open_lanes, now=self.clock(), quiet=quiet)
-            )
-
-        return find
-
-    async def _janitor(self) -> None:
-        """Every few seconds finish forgetting, every hour let go of what is too old."""
-        next_look = self.clock()
-        while True:
-            await asyncio.sleep(SWEEP / 4)
-            try:
-                if self.clock() >= next_look:
-                    next_look = self.clock() + RETAIN
-                    await self._let_go()
-                if await self.store.write(privacy.bury):
-                    await self._truncate_log()
-            except StoreError as error:
-                log.warning("the database was busy; the janitor comes again", problem=str(error))
-
-    async def _let_go(self) -> None:
-        own = self.settings.privacy
-        await self.store.write(
-            partial(
-                privacy.retain,
-                text_days=own.text_days,
-                score_days=own.score_days,
-                now=self.clock(),
-            )
-        )
-
-    async def _truncate_log(self) -> None:
-        """Truncate the write-ahead log until it is truncated: a reader may be in the way."""
-        while not await asyncio.to_thread(self.store.erase_log):  # noqa: ASYNC110
-            await asyncio.sleep(1.0)
 
     async def close(self) -> None:
         """Stop the lanes, the engine and the database, in this order."""

@@ -3,6 +3,8 @@
 The environment wins, key by key: `HEED_TELEGRAM__TOKEN` is `token` in `[telegram]`. Everything
 wrong ends in SetupError with one plain sentence, and no sentence ever repeats a value, because the
 value may be a secret. This is the only module that reads the environment.
+
+A secret may stand in a file of its own, which HEED_TELEGRAM__TOKEN_FILE and the like name.
 """
 
 from __future__ import annotations
@@ -15,13 +17,16 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from bot import safekeeping
 from bot.accounts import MORE, SEVERAL
-from bot.settings import Settings, StaffPlace, keys_of_bot, known_keys
+from bot.safekeeping import SUFFIX
+from bot.settings import Settings, StaffPlace, keys_of_bot, known_keys, secret_keys
 from core.errors import SetupError
 
 __all__ = [
     "Settings",
     "StaffPlace",
+    "exposed",
     "in_environment",
     "load",
     "prepare_environment",
@@ -55,7 +60,10 @@ def load(config: Path | None = None) -> Settings:
     path = settings_file(config)
     values = _read_file(path, must_exist=path != DEFAULT_FILE)
     _refuse_unknown(path, values)
+    _refuse_key(path, values)
     _refuse_unknown_variables()
+    for key, file in _in_files().items():
+        safekeeping.put(values, key, safekeeping.read(file, variable(key) + SUFFIX))
     try:
         return Settings(**values)
     except ValidationError as err:
@@ -77,6 +85,15 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         raise SetupError(f"The settings file {path} is not UTF-8 text; save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as err:
         raise SetupError(f"The settings file {path} is not valid TOML: {err}.") from None
+
+
+def _refuse_key(path: Path, values: dict[str, Any]) -> None:
+    """Refuse a key beside what it seals: whoever copies the folder would have both."""
+    if values.get("privacy", {}).get("key"):
+        raise SetupError(
+            f"{path}: privacy.key does not belong into the settings file; "
+            "set HEED_PRIVACY__KEY, or HEED_PRIVACY__KEY_FILE."
+        )
 
 
 def _refuse_unknown(path: Path, values: dict[str, Any]) -> None:
@@ -124,7 +141,9 @@ def _refuse_unknown_variables() -> None:
         upper = name.upper()
         if not upper.startswith(_PREFIX) or upper == _FILE_VARIABLE:
             continue
-        known = [variable(key) for key in (*known_keys(), *_keys_of_its_bot(upper))]
+        keys = [*known_keys(), *_keys_of_its_bot(upper)]
+        known = [variable(key) for key in keys]
+        known += [variable(key) + SUFFIX for key in secret_keys(keys)]
         if upper not in known:
             nearest = _hint(upper, [*known, _FILE_VARIABLE])
             raise SetupError(f"The environment variable {name} is no setting of Heed{nearest}.")
@@ -138,10 +157,44 @@ def _keys_of_its_bot(name: str) -> list[str]:
 
 def in_environment(key: str) -> bool:
     """Say whether a setting `section.key` is given by a variable, which wins over all else."""
-    return any(
-        name.upper() == variable(key) and value != ""
-        for name, value in os.environ.items()  # noqa: TID251
-    )
+    names = {variable(key)} | {variable(one) + SUFFIX for one in secret_keys([key])}
+    return any(name.upper() in names and value for name, value in os.environ.items())  # noqa: TID251
+
+
+def _in_files() -> dict[str, Path]:
+    """Return the file of each secret that is kept in one of its own. Raises SetupError."""
+    further = [key for name in os.environ for key in _keys_of_its_bot(name.upper())]  # noqa: TID251
+    keys = secret_keys([*known_keys(), *further])
+    return safekeeping.in_files(os.environ, {variable(key): key for key in keys})  # noqa: TID251
+
+
+def exposed(config: Path | None = None) -> list[str]:
+    """Return a sentence for each file with a secret that everybody on this machine can read."""
+    files = {f"the file that {variable(k)}{SUFFIX} names": p for k, p in _in_files().items()}
+    path = settings_file(config)
+    values = _read_file(path, must_exist=False)
+    if any(_holds(values, key) for key in secret_keys(_keys_in(values))):
+        files[f"{path}, which holds a secret"] = path
+    return list(safekeeping.exposed(files))
+
+
+def _keys_in(values: dict[str, Any]) -> list[str]:
+    more = [
+        key
+        for platform in SEVERAL
+        for name in values.get(platform, {}).get(MORE, {})
+        for key in keys_of_bot(platform, name)
+    ]
+    return [*known_keys(), *more]
+
+
+def _holds(values: dict[str, Any], key: str) -> bool:
+    found: Any = values
+    for step in key.split("."):
+        found = found.get(step, "") if isinstance(found, dict) else ""
+    if key == "database.url":
+        return "@" in str(found)
+    return bool(found)
 
 
 def _hint(name: str, known: list[str]) -> str:
@@ -195,4 +248,5 @@ def _sentence(path: Path, err: ValidationError) -> str:
         return f"The settings of [{section}] do not fit together: {what}."
     key = f"{section}.{rest[0]}"
     variables = {name.upper(): name for name in os.environ}  # noqa: TID251
-    return f"The setting {variables.get(variable(key), f'{key} in {path}')} {what}."
+    by_file = variables.get(variable(key) + SUFFIX, f"{key} in {path}")
+    return f"The setting {variables.get(variable(key), by_file)} {what}."

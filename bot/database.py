@@ -1,4 +1,4 @@
-"""The database from the outside: made, brought up to date, checked, held, asked about a person."""
+"""The database from the outside: made, brought up to date, checked, held, its staff named."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -20,8 +18,7 @@ from argon2 import PasswordHasher
 
 from bot.settings import Settings
 from core.errors import SetupError
-from core.store import Inline, Store, integrity, people, privacy, transaction
-from core.texts import Texts
+from core.store import Store, integrity, people, transaction
 
 
 def file_of(url: str) -> Path:
@@ -53,7 +50,8 @@ def _check_rights(path: Path) -> None:
     """See that a database file and its neighbours (-wal, -shm, .lock) can be written."""
     if path.is_dir():
         raise SetupError(f"{path} is a folder; set HEED_DATABASE__URL to a file in it.")
-    for target in (path.parent, path):
+    beside = [Path(f"{path}{rest}") for rest in ("-wal", "-shm", ".lock")]
+    for target in (path.parent, path, *beside):
         if target.exists() and not os.access(target, os.W_OK):
             raise SetupError(
                 f"{target} may not be written; give this user the right to write there, "
@@ -89,21 +87,32 @@ def downgrade(url: str, revision: str) -> None:
 
 def check(url: str) -> str:
     """Return one line on the database's state. Raises SetupError that says what to do."""
-    path = file_of(url)
-    if not path.exists():
-        raise SetupError(f"There is no database at {path} yet; make it with `heed db upgrade`.")
+    path = _present(url)
     _check_rights(path)
     verdict = integrity(url)
     if verdict != "ok":
         raise SetupError(f"The database is damaged ({verdict}); restore a backup.")
+    return f"database ok, revision {expect_newest(url)}"
+
+
+def _present(url: str) -> Path:
+    path = file_of(url)
+    if not path.exists():
+        raise SetupError(f"There is no database at {path} yet; make it with `heed db upgrade`.")
+    return path
+
+
+def expect_newest(url: str) -> str:
+    """Return the revision of a database that is up to date. Raises SetupError of any other."""
+    _present(url)
     now = _revision(url)
     head = ScriptDirectory.from_config(_alembic()).get_current_head()
-    if now != head:
+    if now is None or now != head:
         raise SetupError(
             f"The database is at revision {now or 'none'}, Heed needs {head}: "
             "run `heed db upgrade`."
         )
-    return f"database ok, revision {now}"
+    return now
 
 
 def _revision(url: str) -> str | None:
@@ -135,62 +144,11 @@ def hold(url: str) -> Iterator[None]:
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Store]:
+    from bot.sealing import opened
+
     upgrade(settings.database.url)
-    store = Store(settings.database.url, Inline)
-    try:
+    with opened(settings) as store:
         yield store
-    finally:
-        store.close()
-
-
-def export(settings: Settings, ref: str) -> list[dict[str, Any]]:
-    """Return everything kept of a person, by `platform:user id`, one entry per place."""
-    with _opened(settings) as store:
-        found = _find(store, ref)
-        return [store.read_now(partial(privacy.export, conversation_id=i)) for i in found]
-
-
-def forget(settings: Settings, ref: str) -> str:
-    """Erase a person, by `platform:user id`, in every place; return what was done.
-
-    What staff were shown in their chats is erased by posts that a running Heed sends.
-    """
-    texts = Texts.load(settings.texts.dir)
-    messages = cases = 0
-    with _opened(settings) as store:
-        for conversation_id in _find(store, ref):
-            erased = store.write_now(
-                partial(
-                    privacy.forget,
-                    conversation_id=conversation_id,
-                    done=_silent,
-                    copy=texts.say("erased_copy", "en"),
-                    now=time.time(),
-                )
-            )
-            messages += erased.count.messages
-            cases += erased.count.cases
-        store.write_now(privacy.bury)
-        clean = store.erase_log()
-    rest = "" if clean else " A running Heed truncates the write-ahead log when it is idle."
-    return f"{messages} messages and {cases} cases are erased.{rest}"
-
-
-def _silent(**_counts: int) -> str:
-    """The operator erases on the person's behalf: no post to them."""
-    return ""
-
-
-def _find(store: Store, ref: str) -> list[int]:
-    platform, _, user = ref.partition(":")
-    if not user or platform not in ("telegram", "discord", "web", "terminal"):
-        raise SetupError(
-            f"{ref!r} names nobody; write platform:user id, as in telegram:12345 or web:ann."
-        )
-    found = store.read_now(lambda c: people.find(c, platform, user))
-    if not found:
-        raise SetupError(f"Nothing is kept of {ref}.")
-    return found
 
 
 def add_staff(settings: Settings, name: str, password: str, admin: bool) -> None:  # noqa: FBT001

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from bot.settings import Settings, StaffPlace
-from core import crowd, picture, transcript
+from core import crowd, dossier, picture, transcript
+from core.engine.mind import Mind
 from core.errors import Refused
 from core.handoff import DeskPolicy, Rules
 from core.hours import Hours
 from core.message import File, Media, Place
 from core.ports import Adapter, Clock
-from core.store import Store, digests, views
+from core.rights import Facts
+from core.store import Store, digests, kept, views
 from core.store.alarms import Alarms
 from core.store.places import YOURS
 from core.texts import STAFF, Texts
@@ -117,6 +119,8 @@ class Studio:
 
     async def draw(self, media: Media) -> File:
         """Draw or write a file from the database as it is now. Raises Refused."""
+        if media.name.startswith(kept.FILES):
+            return await self._dossier(media)
         full = await self.store.read(partial(views.transcript, case_id=int(media.file_id)))
         if full is None:
             raise Refused("this case was erased")
@@ -133,6 +137,33 @@ class Studio:
             lang = full["lang"] if yours else STAFF
             content = transcript.as_page(full, self.texts, lang, for_person=yours, zone=zone)
         return File(name=media.name, kind=media.kind, content=content)
+
+    async def _dossier(self, media: Media) -> File:
+        """Write what is kept of a person, for them. Raises Refused."""
+        found = await self.store.read(partial(kept.everywhere, conversation_id=int(media.file_id)))
+        if not found:
+            raise Refused("this person was erased")
+        if media.name.endswith(".json"):
+            content = dossier.as_json(found)
+        else:
+            zone = rules_of(self.settings()).policy.zone
+            content = dossier.as_page(found, self.texts, found[0]["person"]["lang"], zone=zone)
+        return File(name=media.name, kind=media.kind, content=content)
+
+
+def facts_of(settings: Settings, mind: Mind) -> Facts:
+    """Return what people are told of how this Heed keeps things."""
+    own = settings.privacy
+    here = mind.engine is not None and mind.speaks
+    return Facts(
+        text_days=own.text_days,
+        score_days=own.score_days,
+        desks=tuple(dict.fromkeys(place.platform for place in settings.desk.places)),
+        model=mind.name if here or mind.hosts else "",
+        hosts=mind.hosts,
+        redacted=bool(getattr(own, "redact", False)),
+        sealed=bool(getattr(own, "key", None)),
+    )
 
 
 @dataclass(kw_only=True)

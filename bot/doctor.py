@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from bot import survey
 from bot.accounts import FIRST, DiscordBot, TelegramBot, section_of
-from bot.config import load, settings_file
+from bot.config import exposed, load, settings_file
 from bot.settings import Settings
 from bot.survey import Line, State
 from core.errors import HeedError, SetupError
@@ -26,6 +26,7 @@ from core.errors import HeedError, SetupError
 Check = Callable[[Settings], "str | list[Finding]"]
 
 _MARKS: Final = {"ok": "ok      ", "warn": "ADVICE  ", "fail": "PROBLEM "}
+_SHORT: Final = 20  # letters of a token that somebody could guess
 _SPEAKS: Final = {
     "free": "the model or the phrase book (reply.mode free)",
     "facts": "the model with known facts alone (reply.mode facts)",
@@ -59,6 +60,7 @@ def examine(config: Path | None, say: Callable[[str], None]) -> int:
         file = settings_file(config)
         source = f"{file} and the environment" if file.exists() else "defaults and the environment"
         findings.insert(0, Finding("settings", "ok", source))
+        findings += [Finding("secrets", "warn", one) for one in exposed(config)]
     for name, state, text in findings:
         say(f"{_MARKS[state]} {name:<10} {text}")
     problems = sum(finding.state == "fail" for finding in findings)
@@ -101,6 +103,7 @@ def python(_settings: Settings) -> str:
 def database(settings: Settings) -> str:
     """Check that the database can be written, is whole, and has the form this version needs."""
     from bot.database import check, file_of
+    from bot.sealing import state
 
     url = settings.database.url
     file = file_of(url)
@@ -108,7 +111,7 @@ def database(settings: Settings) -> str:
     if not file.exists():
         return f"{file} will be made by the first `heed run`"
     check(url)
-    return "writable, whole and up to date"
+    return f"writable, whole and up to date; {state(settings)}"
 
 
 def _check_folder(file: Path) -> None:
@@ -189,6 +192,9 @@ def http(settings: Settings) -> str:
         ) from None
     if not _is_loopback(here) and settings.http.token is None:
         raise SetupError(f"{host} is open to the network; set http.token, or http.host 127.0.0.1.")
+    key = settings.http.token
+    if key is not None and len(key.get_secret_value()) < _SHORT:
+        return Advice(f"{host}:{port} is free; http.token is short: take {_SHORT} random letters")
     return f"{host}:{port} is free"
 
 
@@ -234,15 +240,13 @@ def desk(settings: Settings) -> str:
 
 def _may_log_in(settings: Settings) -> bool:
     from bot.database import file_of
-    from core.store import Inline, Store, people
+    from bot.sealing import opened
+    from core.store import people
 
     if not file_of(settings.database.url).exists():
         return False
-    store = Store(settings.database.url, Inline)
-    try:
+    with opened(settings) as store:
         return store.read_now(people.any_staff)
-    finally:
-        store.close()
 
 
 def telegram(settings: Settings) -> list[Finding]:

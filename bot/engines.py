@@ -98,6 +98,7 @@ def _remote(
         history_tokens=ours.history_tokens,
         slots=ours.slots,
         calibration=calibration,
+        redact=settings.privacy.redact,
     )
 
 

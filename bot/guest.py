@@ -2,6 +2,8 @@
 
 Wrong tries make the next one wait, by name and for all names together, so that passwords cannot
 be guessed; an unknown name takes as long as a wrong password, so that names cannot be found out.
+A browser in which somebody has logged in before has tries of its own for that name: a stranger who
+guesses day and night keeps out nobody but strangers.
 The database holds hashes alone: whoever reads it cannot log in.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import math
 import secrets
 from collections import OrderedDict
@@ -20,7 +23,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from core.errors import DeskError
 from core.ports import Clock, StaffMember
-from core.store import Store, people, sessions
+from core.store import Store, intake, people, sessions
 
 _FREE: Final = 3  # wrong tries of one name before it must wait
 _LONGEST: Final = 60.0  # seconds that a name waits at most: a stranger cannot lock anybody out
@@ -30,6 +33,7 @@ _FORGIVEN: Final = 900.0  # seconds without a wrong try after which none is reme
 _MOST_NAMES: Final = 1000
 _AT_ONCE: Final = 2  # verifications: each takes 64 MiB
 _PASSWORD: Final = 1000  # characters
+_KEY: Final = "page/known"  # the cursor that keeps what `known` is signed with
 
 
 class _Tries:
@@ -90,6 +94,15 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
+def _signing_key(connection: Any) -> str:  # noqa: ANN401 - core.store.Connection
+    """Return what this database signs with, made at the first log-in; it opens no door."""
+    found = intake.cursors(connection, _KEY).get(_KEY)
+    if found is None:
+        found = secrets.token_hex(32)
+        intake.set_cursor(connection, _KEY, found)
+    return found
+
+
 class Guests:
     """Log-ins of the page: what core.ports.Desk says of them."""
 
@@ -99,31 +112,52 @@ class Guests:
         self._by_name = _Tries(_FREE, _LONGEST)
         self._all = _Tries(_FREE_FOR_ALL, _LONGEST_FOR_ALL)
         self._verifying = asyncio.Semaphore(_AT_ONCE)
+        self._signing = b""
 
-    async def log_in(self, name: str, password: str) -> str | None:
+    async def log_in(self, name: str, password: str, *, known: str = "") -> str | None:
         """Return a new session's secret; None: name or password is wrong.
 
         Raises DeskError after too many wrong tries, with the seconds to wait.
         """
         name, now = _plain(name.strip()), self._clock()
-        wait = max(self._by_name.wait(name, now), self._all.wait("", now))
+        mine = known != "" and await self._knows(name, known)
+        tries = [(self._by_name, name), (self._all, "")]
+        if mine:
+            tries = [(self._by_name, f"{name}\0{known}")]
+        wait = max(book.wait(key, now) for book, key in tries)
         if wait > 0:
             raise DeskError(
                 f"Too many wrong tries: wait {math.ceil(wait)} s, then try again.",
                 name="too_many_tries",
                 n=math.ceil(wait),
             )
-        self._by_name.count(name, now)
-        self._all.count("", now)
+        for book, key in tries:
+            book.count(key, now)
         found = await self._store.read(partial(people.staff_named, name=name))
         async with self._verifying:
             hashed = None if found is None else found.password
             right = await asyncio.to_thread(_right, hashed, _plain(password[:_PASSWORD]))
         if not right or found is None:
             return None
-        self._by_name.forgive(name)
-        self._all.uncount("")
+        self._by_name.forgive(tries[0][1])
+        if not mine:
+            self._all.uncount("")
         return await self._begin(found.name)
+
+    async def recognise(self, name: str) -> str:
+        """Return what a browser of this name is known by: a random part, and its signature."""
+        part = secrets.token_urlsafe(16)
+        return f"{part}.{await self._sign(part, _plain(name.strip()))}"
+
+    async def _knows(self, name: str, known: str) -> bool:
+        part, _, signature = _plain(known).partition(".")
+        right = await self._sign(part, name)
+        return hmac.compare_digest(signature.encode(), right.encode())
+
+    async def _sign(self, part: str, name: str) -> str:
+        if not self._signing:
+            self._signing = (await self._store.write(_signing_key)).encode()
+        return hmac.new(self._signing, f"{part}.{name}".encode(), "sha256").hexdigest()
 
     async def _begin(self, name: str) -> str:
         secret, csrf, now = secrets.token_urlsafe(32), secrets.token_urlsafe(32), self._clock()

@@ -1,4 +1,4 @@
-"""Logs: structlog over the standard library's handlers, to stderr, without a secret in any line.
+"""Logs: structlog over the standard library's handlers, to stderr, with nobody's secrets or data.
 
 Redaction happens at the very end, on the finished text, so it covers our own events, those of
 every library, exception messages and tracebacks alike.
@@ -17,9 +17,22 @@ from typing import TextIO
 
 import structlog
 
+from bot.faults import FAULTS
 from bot.settings import Settings
+from core.journal import NAME as WALK
+from core.personal import conceal
 
-_CHATTY = ("httpx", "httpcore", "httpx2", "telegram", "discord", "uvicorn", "asyncio", "alembic")
+_CHATTY = (
+    "httpx",
+    "httpcore",
+    "httpx2",
+    "httpcore2",
+    "telegram",
+    "discord",
+    "uvicorn",
+    "asyncio",
+    "alembic",
+)
 _NOTHING = "[secret]"
 
 
@@ -35,7 +48,7 @@ def _spellings(text: str) -> set[str]:
 
 
 class Redaction:
-    """Replaces every spelling under which a secret may turn up in a line of text."""
+    """Replaces every spelling of a secret in a line of text, and personal data of anybody."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # Twice, because a JSON line may quote a repr.
@@ -44,17 +57,20 @@ class Redaction:
         self._spellings = sorted(twice, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """Return `text` without any secret."""
+        """Return `text` without any secret, and without an address, a phone number and so on."""
         for spelling in self._spellings:
             text = text.replace(spelling, _NOTHING)
-        return text
+        return conceal(text)
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     redact: Redaction
 
     def format(self, record: logging.LogRecord) -> str:  # type: ignore[explicit-override]
-        return self.redact(super().format(record))
+        line = super().format(record)
+        # Those of the walk are numbers and words of ours, one or two for every message: nothing is
+        # searched for in them, and no number is taken for somebody's.
+        return line if record.name == WALK else self.redact(line)
 
 
 def set_up(settings: Settings, stream: TextIO | None = None) -> None:
@@ -78,7 +94,7 @@ def set_up(settings: Settings, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, FAULTS]
     root.setLevel(settings.log.level.upper())
     # One line for every request would bury what matters; at their lowest level the libraries
     # write down whole requests and answers, and with them what people said.

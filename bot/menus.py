@@ -14,6 +14,7 @@ PEOPLE: Commands = {
         ("link", "Show the team that two accounts are yours"),
         ("reset", "Start afresh"),
         ("privacy", "What is kept about you, and why"),
+        ("export", "Get everything kept about you"),
         ("forget", "Erase everything kept about you"),
     ],
     "zh": [
@@ -23,6 +24,7 @@ PEOPLE: Commands = {
         ("link", "告诉团队两个账号是同一个人"),
         ("reset", "重新开始"),
         ("privacy", "保存了什么,为什么"),
+        ("export", "取得关于你保存的一切"),
         ("forget", "删除关于你的一切"),
     ],
     "es": [
@@ -32,6 +34,7 @@ PEOPLE: Commands = {
         ("link", "Decir al equipo que dos cuentas son tuyas"),
         ("reset", "Empezar de nuevo"),
         ("privacy", "Qué se guarda sobre ti y por qué"),
+        ("export", "Recibir todo lo que se guarda sobre ti"),
         ("forget", "Borrar todo lo que se guarda sobre ti"),
     ],
     "ru": [
@@ -41,6 +44,7 @@ PEOPLE: Commands = {
         ("link", "Сказать команде, что два аккаунта ваши"),
         ("reset", "Начать заново"),
         ("privacy", "Что о вас хранится и зачем"),
+        ("export", "Получить всё, что о вас хранится"),
         ("forget", "Стереть всё, что о вас хранится"),
     ],
 }

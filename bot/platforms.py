@@ -24,7 +24,7 @@ class Platforms:
     door: Door
     clock: Clock
     texts: Texts
-    alarm: Callable[[str], None]
+    alarm: Callable[[str, str], None]  # platform, sentence
     suggest: Callable[[str, str], Awaitable[list[str]]]  # what staff may mean while they type
 
     def all(self) -> Iterator[Adapter]:
@@ -46,10 +46,10 @@ class Platforms:
 
     def _told(self, section: str) -> Callable[[str], None]:
         """Return where a bot's alarms go, which name it where it is not the only one."""
-        first = section in ("telegram", "discord")
+        platform, first = section.partition(".")[0], section in ("telegram", "discord")
         if first:
-            return self.alarm
-        return lambda sentence: self.alarm(f"[{section}] {_named(sentence, section)}")
+            return lambda sentence: self.alarm(platform, sentence)
+        return lambda sentence: self.alarm(platform, f"[{section}] {_named(sentence, section)}")
 
     def _telegram(self, own: TelegramBot, section: str) -> Adapter:
         from adapters.telegram import TelegramAdapter
@@ -62,6 +62,7 @@ class Platforms:
             file_base=own.file_base,
             desk_chats=frozenset(self._desks_of("telegram", own.number)),
             watch=frozenset(own.watch),
+            repeat=frozenset(own.repeat),
             mode=own.mode,
             webhook_url=own.webhook_url,
             webhook_secret=text_of(own.webhook_secret),

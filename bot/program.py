@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import suppress
 from typing import Any
 
-from bot import database, models
+from bot import database, models, sealing
 from bot.accounts import FIRST, text_of
 from bot.app import App
+from bot.backup import Exchange, tell
+from bot.control import Verb, listening, verbs_of
 from bot.lease import lease
 from bot.settings import Settings
 from core.errors import DeliveryError, PromptError, SetupError
@@ -23,38 +24,93 @@ def _say(line: str) -> None:
 
 
 async def serve(settings: Settings, *, probe: Probe = no_probe) -> None:
-    """Run Heed with its page until a signal ends it. Raises SetupError with what to do."""
+    """Run Heed with its page until a signal ends it. Raises SetupError with what to do.
+
+    A restore ends one life and begins the next: the database stays held, the leases too.
+    """
+    models.choose(settings)  # a model that is not there ends the start before anything begins
+    url = settings.database.url
+    database.prepare(url)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    exchange, verbs = Exchange(url), dict[str, Verb]()
+    with database.hold(url), lease(settings):
+        async with listening(url, verbs):
+            try:
+                while True:
+                    life = _live(settings, probe, exchange, verbs)
+                    await _until_signal(stop, asyncio.create_task(life))
+                    if stop.is_set():
+                        break
+                    _say("Heed puts a backup in place.")
+                    await exchange.carry_out()
+            finally:
+                exchange.ended()
+
+
+async def _until_signal(stop: asyncio.Event, life: asyncio.Task[None]) -> None:
+    """Wait for the end of a life, or bring it about in order at a signal. Raises what ended it."""
+    signalled = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({life, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (signalled, life):
+            task.cancel()  # one that has ended by itself stays as it is
+        await asyncio.wait({life})
+    if not life.cancelled():
+        life.result()
+
+
+async def _live(
+    settings: Settings, probe: Probe, exchange: Exchange, verbs: dict[str, Verb]
+) -> None:
+    """Run from the opened database to the closed one, until a restore or until cancelled."""
+    await asyncio.to_thread(database.upgrade, settings.database.url)
+    await asyncio.to_thread(sealing.insist, settings)
+    _say(f"Database ready: {database.file_of(settings.database.url)}")
+    app = App(settings, probe=probe)
+    try:
+        app.connect()
+        web = _web(app)
+        await web.check()
+        await _check(app)
+        app.add(web)
+        _say(f"Model: {app.speaker.view()['words']}")
+        if not _is_loopback(settings.http.host):
+            _say(_beyond(settings))
+        await tell(app)
+        verbs |= {**verbs_of(app), "restore": exchange.restore}
+        await _until_restore(app, web, exchange)
+    finally:
+        verbs.clear()
+        await app.close()
+
+
+def _web(app: App) -> Any:  # noqa: ANN401 - WebAdapter, which is imported only where it is needed
     from adapters.web import WebAdapter
+
+    settings = app.settings
+    return WebAdapter(
+        app.room,
+        clock=app.clock,
+        host=settings.http.host,
+        port=settings.http.port,
+        token=text_of(settings.http.token),
+        per_minute=settings.limits.per_user_minute,
+        ready=app.speaker.why_not_ready,
+        standing=app.watch.why_not_ready,
+        refused=app.room.refused,
+        metrics=app.room.metrics,
+        webhooks=_webhooks(app),
+    )
+
+
+def _is_loopback(host: str) -> bool:
     from adapters.web.guard import is_loopback
 
-    models.choose(settings)  # a model that is not there ends the start before anything begins
-    database.prepare(settings.database.url)
-    with database.hold(settings.database.url), lease(settings):
-        await asyncio.to_thread(database.upgrade, settings.database.url)
-        _say(f"Database ready: {database.file_of(settings.database.url)}")
-        app = App(settings, probe=probe)
-        app.connect()
-        web = WebAdapter(
-            app.room,
-            clock=app.clock,
-            host=settings.http.host,
-            port=settings.http.port,
-            token=text_of(settings.http.token),
-            per_minute=settings.limits.per_user_minute,
-            ready=app.speaker.why_not_ready,
-            metrics=app.room.metrics,
-            webhooks=_webhooks(app),
-        )
-        try:
-            await web.check()
-            await _check(app)
-            app.add(web)
-            _say(f"Model: {app.speaker.view()['words']}")
-            if not is_loopback(settings.http.host):
-                _say(_beyond(settings))
-            await _until_signal(app, web)
-        finally:
-            await app.close()
+    return is_loopback(host)
 
 
 def _beyond(settings: Settings) -> str:
@@ -85,26 +141,24 @@ def _webhooks(app: App) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, bot in app.settings.telegram.bots().items():
         if bot.mode == "webhook":
-            adapter: Any = app.adapters["telegram", bot.number]
-            found["" if name == FIRST else name] = adapter.webhook
+            found["" if name == FIRST else name] = app.adapters["telegram", bot.number]
     return found
 
 
-async def _until_signal(app: App, web: Any) -> None:  # noqa: ANN401 - WebAdapter
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+async def _until_restore(app: App, web: Any, exchange: Exchange) -> None:  # noqa: ANN401
+    """Let everything run until somebody wants a backup in place."""
     running = asyncio.create_task(app.run())
-    waiting = asyncio.create_task(stop.wait())
+    wanted = asyncio.create_task(exchange.wanted.wait())
     _say(f"Heed is at {web.url}")
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if running.done():
+    exchange.begun()
+    try:
+        await asyncio.wait({running, wanted}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (wanted, running):
+            task.cancel()
+        await asyncio.wait({running})
+    if not running.cancelled():
         _raise_first(running)
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
 
 
 def _raise_first(running: asyncio.Task[None]) -> None:
@@ -130,6 +184,7 @@ async def chat(settings: Settings) -> None:
     database.prepare(settings.database.url)
     with database.hold(settings.database.url):
         await asyncio.to_thread(database.upgrade, settings.database.url)
+        await asyncio.to_thread(sealing.insist, settings)
         app = App(settings)
         terminal = TerminalAdapter(app.room, app.clock, sys.stdin, sys.stdout)
         app.add(terminal)
@@ -138,7 +193,8 @@ async def chat(settings: Settings) -> None:
         running = asyncio.create_task(app.run())
         ended = asyncio.create_task(terminal.ended.wait())
         try:
-            await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+            async with listening(settings.database.url, verbs_of(app)):
+                await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 _raise_first(running)
             await app.turns.idle()

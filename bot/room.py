@@ -9,8 +9,11 @@ from typing import Any
 
 from bot.doctor import report
 from bot.guest import Guests
+from bot.meters import Meters
+from bot.moment import figures_of
 from bot.speaker import Speaker
 from bot.tuning import Tuning
+from bot.watch import Watch
 from core.errors import StoreError
 from core.handoff import Action, Handoff
 from core.message import Arrival, ConversationKey
@@ -31,7 +34,9 @@ class Room:
     events: Board
     speaker: Speaker
     adapters: Mapping[tuple[str, str], Adapter]
-    busy: Callable[[], int]  # turns at work
+    lanes: Callable[[], Mapping[str, int]]  # that exist, by kind
+    watch: Watch
+    meters: Meters
     guests: Guests
     tuning: Tuning
 
@@ -157,9 +162,19 @@ class Room:
         action = Action(case_id=number, verb=verb, who=staff, by=f"web:{staff}", text=text)
         await self.handoff.act(action)
 
-    async def log_in(self, name: str, password: str) -> str | None:
+    async def recognise(self, name: str) -> str:
         """See core.ports.Desk."""
-        return await self.guests.log_in(name, password)
+        return await self.guests.recognise(name)
+
+    async def log_in(self, name: str, password: str, *, known: str = "") -> str | None:
+        """See core.ports.Desk."""
+        secret = None
+        try:
+            secret = await self.guests.log_in(name, password, known=known)
+        finally:
+            if secret is None:
+                self.meters.count("log_ins_refused")
+        return secret
 
     async def member(self, secret: str, *, renew: bool = True) -> StaffMember | None:
         """See core.ports.Desk."""
@@ -221,20 +236,14 @@ class Room:
             ]
         return found
 
-    def metrics(self) -> bytes:
-        """Return the figures of this moment in Prometheus' text format."""
-        from prometheus_client import CollectorRegistry, Gauge, generate_latest
+    def troubles(self) -> list[dict[str, str]]:
+        """See core.ports.Desk."""
+        return self.watch.view()
 
-        registry = CollectorRegistry()
-        figures: dict[str, float] = dict(self.store.read_now(views.counts))
-        capacity = self.walk.rooms.mind.capacity()
-        figures |= {
-            "replies_running": capacity.running,
-            "reply_slots": capacity.slots,
-            "kv_bytes": capacity.kv_bytes,
-            "turns_running": self.busy(),
-            "ready": float(self.speaker.why_not_ready() is None),
-        }
-        for name, value in figures.items():
-            Gauge(f"heed_{name}", name.replace("_", " "), registry=registry).set(value)
-        return generate_latest(registry)
+    def refused(self, status: int) -> None:
+        """Count a request that was answered with an error."""
+        self.meters.count("http_refusals", status=str(status))
+
+    def metrics(self) -> bytes:
+        """Return the figures of this moment in Prometheus' text format; asks no database."""
+        return self.meters.text(figures_of(self))

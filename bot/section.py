@@ -9,6 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
 from pydantic_settings import NoDecode
 
+# What is sent in one call and has no key by which Telegram would know it again.
+PLAIN = ("notice", "relay", "card", "context", "ping", "picture", "transcript", "digest")
+
 
 def _split_commas(value: object) -> object:
     if isinstance(value, str):
@@ -36,7 +39,14 @@ def _accounts(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _repeats(value: tuple[str, ...]) -> tuple[str, ...]:
+    if strange := sorted({*value} - {*PLAIN}):
+        raise ValueError(f"must be a list of {', '.join(PLAIN)}; {strange[0]!r} is none of them")
+    return value
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+Repeats = Annotated[Words, AfterValidator(_repeats)]
 Accounts = Annotated[Words, AfterValidator(_accounts)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]

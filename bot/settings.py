@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from bot.accounts import MORE, SEVERAL, Discord, Telegram
 from bot.section import Accounts, OptionalPath, Secret, Section, Words
@@ -259,10 +264,12 @@ class Escalation(Section):
 
 
 class Privacy(Section):
-    """How long things are kept."""
+    """How long things are kept, whether sealed, and what a remote model may read."""
 
     text_days: int = Field(default=30, ge=1)
     score_days: int = Field(default=365, ge=1)
+    redact: bool = True  # personal data goes to no remote model
+    key: Secret = None  # seals the texts in the database; several with commas, the first one writes
 
 
 class Access(Section):
@@ -333,6 +340,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over what the file says."""
+        if isinstance(env_settings, EnvSettingsSource):  # what names a file is `load`'s to read
+            ends = tuple(f"__{key.rpartition('.')[2]}_file" for key in secret_keys(known_keys()))
+            own = env_settings.env_vars.items()
+            env_settings.env_vars = {k: v for k, v in own if not k.lower().endswith(ends)}
         return env_settings, init_settings
 
     def secrets(self) -> tuple[str, ...]:
@@ -349,7 +360,9 @@ def _secrets_in(section: BaseModel) -> Iterator[str]:
             for inner in value.values():
                 yield from _secrets_in(inner)
         elif isinstance(value, SecretStr):
-            yield value.get_secret_value()
+            text = value.get_secret_value()
+            yield text
+            yield from (part for part in text.split(",") if len(part) > 7)  # each of several keys
         elif isinstance(value, str) and (found := re.search(r"://[^/@:\s]*:([^@\s]+)@", value)):
             yield found[1]
             yield urllib.parse.unquote(found[1])
@@ -363,6 +376,16 @@ def known_keys() -> list[str]:
         for key in field.default.__class__.model_fields
         if key != MORE
     ]
+
+
+def secret_keys(keys: Iterable[str]) -> list[str]:
+    """Return those of `keys` whose values are secret: tokens, keys, an address with a password."""
+    return [key for key in keys if key == "database.url" or _is_secret(key)]
+
+
+def _is_secret(full: str) -> bool:
+    section = Settings.model_fields[full.partition(".")[0]].default.__class__
+    return SecretStr in get_args(section.model_fields[full.rpartition(".")[2]].annotation)
 
 
 def keys_of_bot(platform: str, name: str) -> list[str]:

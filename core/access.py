@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.message import Message, Place
 
-RIGHTS = frozenset({"privacy", "forget"})  # what is kept of them is theirs, let in or not
+RIGHTS = frozenset({"privacy", "export", "forget"})  # what is kept of them is theirs, let in or not
 KEPT = ("u:forget", "u:keep", "u:stop")  # buttons of /forget
 
 

@@ -13,6 +13,7 @@ from core.message import Message, Scores
 from core.mood import Mood, step
 from core.store import (
     Connection,
+    bygones,
     desk,
     feedback,
     lines,
@@ -72,7 +73,7 @@ class Afterwards:
             past = replace(unheard(before, earlier), mood=mood)
             start = replace(start, past=past_to_row(past))
         await self._forget_warm(start)
-        verdict = await self._walk.hear(start)
+        verdict = await self._walk.hear(start, answered=False)
         # A question put in better words was still asked once.
         asked = replace(verdict.past, last_questions=before.last_questions)
         verdict = replace(verdict, past=asked)
@@ -107,8 +108,8 @@ class Afterwards:
             parts = rooms.planner.copy_of(start, message)
             lanes = relay.change_copies(connection, found, parts, cause, now)
             words = rooms.texts.say("edited_was", STAFF, text=was[:WAS])
-            told = record.tell_staff(connection, held.id, words, now, what="edited")
-            return replace(told, lanes=(*lanes, *told.lanes))
+            lanes += bygones.tell(connection, held.id, found, words, now)
+            return record.changed(connection, held.id, start.conversation_id, lanes)
 
         self._send(await rooms.store.write(follow))
 
@@ -130,6 +131,7 @@ class Afterwards:
             relay.forget_words(connection, found)
             cause = ("inbox", start.rows[0].id)
             lanes = relay.change_copies(connection, found, [words], cause, now)
+            lanes += bygones.untell(connection, found, words, cause, now)
             return record.changed(connection, held.id, start.conversation_id, lanes)
 
         self._send(await rooms.store.write(erase))

@@ -33,3 +33,10 @@ def urgency(message: Message) -> str:
     if triggers is None:
         return ""
     return "crisis" if triggers.crisis else "request" if triggers.request else ""
+
+
+def crowd_of(message: Message | None) -> tuple[str, str] | None:
+    """Return the chat in which many people write at once; None: a direct chat crowds nobody."""
+    if message is None or message.private:
+        return None
+    return (message.key.platform, message.key.chat)

@@ -197,6 +197,8 @@ class Cards:
         for key, name in (("blocked_until", "card_blocked"), ("resolve_at", "card_resolves")):
             if view.get(key):
                 lines.append(self._say(name, when=self._when(view[key], platform)))
+        if view.get("opted_out"):
+            lines.append(self._say("card_opted_out"))
         if view.get("priority"):
             lines.append(self._say("card_priority", n=view["priority"]))
         if view.get("anonymous"):

@@ -74,9 +74,16 @@ class Clockwork:
 
         await self.store.write(begin)
 
-    async def tell_operator(self, words: str) -> None:
-        """Post a sentence into the desk's own chat and to the operator, where there are such."""
-        place, operator, now = self.handoff.facts().place, self.operator(), self.clock()
+    async def tell_operator(self, words: str, avoid: frozenset[str] = frozenset()) -> None:
+        """Post a sentence into the desk's own chat and to the operator, where there are such.
+
+        Not by platforms to `avoid`: what is posted there would be lost. Raises StoreError.
+        """
+        places, operator, now = self.handoff.facts().places, self.operator(), self.clock()
+        others = [place for place in places if place.platform not in avoid]
+        if operator is not None and operator.platform in avoid:
+            operator = None
+        place = next(iter(others), None)
 
         def tell(connection: Connection) -> list[Lane]:
             desk_lanes = [] if place is None else digests.post(connection, place, words, now)

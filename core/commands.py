@@ -5,18 +5,19 @@ Each is one inbox row, carried out and closed in one transaction like any messag
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from core.access import asks_where
+from core import chance
+from core.access import RIGHTS, asks_where
 from core.afterwards import Afterwards
 from core.doorway import Doorway
 from core.errors import DeskError
 from core.escalation import past_from_row
 from core.message import Button, Message
-from core.store import Connection, people, privacy, record, turns
+from core.rights import Facts, Rights
+from core.store import Connection, people, record, turns
 from core.store.record import Changed
 from core.store.turns import Heard, Plan, Start
 from core.summons import Summons
@@ -37,12 +38,12 @@ _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
 class Commands:
     """Carries out whatever is no ordinary message."""
 
-    def __init__(self, walk: Walk, doorway: Doorway, *, text_days: int, score_days: int) -> None:
+    def __init__(self, walk: Walk, doorway: Doorway, *, facts: Callable[[], Facts]) -> None:
         self._walk = walk
         self._doorway = doorway
         self._afterwards = Afterwards(walk)
         self._summons = Summons(walk)
-        self._days = {"text_days": text_days, "score_days": score_days}
+        self.rights = Rights(walk, facts)
 
     async def __call__(self, start: Start) -> None:
         """Carry out the first row of a start."""
@@ -67,10 +68,8 @@ class Commands:
         elif name == "reset":
             await self._walk.rooms.mind.drop(start.key)
             await self._say(start, say("reset_done", lang), reset=True)
-        elif name == "privacy":
-            await self._say(start, say("privacy", lang, **self._days))
-        elif name == "forget":
-            await self._forget(start, argument.strip().lower(), lang)
+        elif name in RIGHTS:
+            await self.rights(start, name, argument, lang)
         elif name == "link":
             await self._link(start, argument.strip(), lang)
         elif name == "why":
@@ -97,47 +96,6 @@ class Commands:
             await self._close(start)
         else:
             await self._walk.finish(start, plan)
-
-    async def _forget(self, start: Start, argument: str, lang: str) -> None:
-        rooms = self._walk.rooms
-        say = rooms.texts.say
-        if argument in ("no", "keep"):
-            await self._say(start, say("forget_cancelled", lang))
-        elif argument in ("yes", "ja", "是", "да", "sí", "si"):
-            await self._erase(start, lang)
-        elif start.owner != "bot":  # somebody is helping: what to do first is theirs to say
-            buttons = (
-                Button(label=say("erase_stop", lang), data="u:stop"),
-                Button(label=say("erase_finish", lang), data="u:keep"),
-            )
-            words = f"{say('erase_open', lang)}\n/forget yes · /forget no"
-            await self._say(start, words, buttons=buttons)
-        else:
-            count = await rooms.store.read(
-                partial(privacy.count, conversation_id=start.conversation_id)
-            )
-            words = say("forget_confirm", lang, n=count.messages)
-            buttons = (
-                Button(label=say("forget_yes", lang), data="u:forget"),
-                Button(label=say("forget_no", lang), data="u:keep"),
-            )
-            await self._say(start, f"{words}\n/forget yes · /forget no", buttons=buttons)
-
-    async def _erase(self, start: Start, lang: str) -> None:
-        """Erase a person here: rows now, staff's copies by posts, the rest when those left."""
-        rooms = self._walk.rooms
-        await rooms.mind.drop(start.key)
-        erased = await rooms.store.write(
-            partial(
-                privacy.forget,
-                conversation_id=start.conversation_id,
-                done=partial(rooms.texts.say, "forgotten", lang),
-                copy=rooms.texts.say("erased_copy", lang),
-                now=rooms.clock(),
-            )
-        )
-        rooms.deliver(erased.lanes)
-        self._walk.report.closed(replace(start, owner="bot", case_id=None), erased.words)
 
     async def _pressed(self, start: Start, message: Message) -> None:
         what = PRESSES.get(message.data)
@@ -170,7 +128,7 @@ class Commands:
             await self._close(start)
             return
         else:
-            code = "".join(secrets.choice(_LETTERS) for _ in range(8))
+            code = chance.letters(_LETTERS, 8)
             until = now + LINK
             await rooms.store.write(partial(people.make_code, key=key, code=code, until=until))
             words = say("link_code", lang, code=code)

@@ -8,6 +8,7 @@ flagged); refused; no such thread; unreachable.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,7 @@ from core.errors import (
     Unchangeable,
     Unreachable,
 )
+from core.journal import Meter, Unmeasured, about, detail, milestone
 from core.message import File, Media, Place, Post
 from core.ports import Adapter, Clock, Probe, no_probe
 from core.store import Operation, Store, flags, outbox, receipts, setbacks
@@ -65,6 +67,7 @@ class Delivery:
         lost: Lost,
         settled: Callable[[int], Awaitable[None]],
         barred: Callable[[Place, str], None] = lambda _place, _error: None,
+        meter: Meter | None = None,
     ) -> None:
         self._store = store
         self._say = say
@@ -75,6 +78,8 @@ class Delivery:
         self._barred = barred  # a group refused a post, perhaps for want of a right
         self._adapters = adapters  # by (platform, bot)
         self._clock = clock
+        self._meter = meter or Unmeasured()
+        self.sent: Counter[str] = Counter()  # posts by platform, for whoever watches that some go
         self._probe = probe
         self._sending: set[int] = set()  # rows that this process is sending now
 
@@ -106,6 +111,8 @@ class Delivery:
         if claim is None or isinstance(claim, float):
             return claim
         self._probe("after send claim")
+        about(outbox=claim.post.id, **claim.about)
+        detail("claimed", kind=claim.post.kind, platform=claim.post.place.platform)
         self._sending.add(claim.post.id)
         try:
             more = await self._send(claim)
@@ -125,6 +132,7 @@ class Delivery:
         if claim.doubtful and not adapter.repeatable(post):  # it has waited for too long since
             await self._end(claim, "uncertain", outbox.DOUBT)
             return True
+        began = self._clock()
         try:
             ready = await self._with_files(post)
             receipt = await adapter.deliver(ready, partial(self._remember, post.id))
@@ -136,6 +144,7 @@ class Delivery:
             await self._end(claim, "uncertain", type(error).__name__)
             return True
         self._probe("before sent commit")
+        called = self._clock()
         more, rung = await self._commit(
             partial(
                 receipts.sent,
@@ -143,11 +152,25 @@ class Delivery:
                 receipt=receipt,
                 now=self._clock(),
                 album=claim.album,
+                nonce=post.nonce,
             )
         )
         self._probe("after sent commit")
+        self._sent(post, receipt.message_id, called - began, self._clock() - called)
         self._ring(rung)
         return more
+
+    def _sent(self, post: Post, message_id: str, call: float, commit: float) -> None:
+        """Write down that a post has arrived."""
+        platform = post.place.platform
+        self.sent[platform] += 1
+        self._count(post, "sent")
+        self._meter.observe("delivery_call", max(0.0, call), platform=platform)
+        self._meter.observe("sent_commit", max(0.0, commit))
+        milestone("sent", kind=post.kind, message=message_id, delivery_call=round(call * 1000))
+
+    def _count(self, post: Post, outcome: str) -> None:
+        self._meter.count("posts", platform=post.place.platform, kind=post.kind, outcome=outcome)
 
     async def _with_files(self, post: Post) -> Post:
         """Bring the bytes along of whatever cannot be copied where the post goes."""
@@ -190,7 +213,7 @@ class Delivery:
                 return  # each file by itself: only the one that is too large goes in words
         match error:
             case RetryAfter():
-                await self._later(claim, error.seconds, words)
+                await self._later(claim, error.seconds, f"{outbox.PAUSED}: {words}")
                 await self._tell_flood(post, error.seconds)
             case NotSent() if post.media and post.age > FILE_PATIENCE:
                 await self._in_words(post, words)  # a file that cannot be had holds up nobody
@@ -224,6 +247,7 @@ class Delivery:
         What may have arrived before is not held: it must not come again when they are back.
         """
         row = claim.post.id
+        self._count(claim.post, "unreachable")
         case = await self._commit(partial(setbacks.unreachable, row_id=row, now=self._clock()))
         if case is not None:
             await self._lost(case)
@@ -276,6 +300,8 @@ class Delivery:
 
     async def _later(self, claim: Claim, seconds: float, error: str) -> None:
         """Put a post back. A doubt stays until it is sent, whatever became of a later try."""
+        self._count(claim.post, "later")
+        detail("put back", seconds=seconds)
         self._ring(
             await self._commit(
                 partial(
@@ -291,6 +317,7 @@ class Delivery:
 
     async def _end(self, claim: Claim, state: outbox.End, error: str) -> None:
         log.error("post given up", row=claim.post.id, kind=claim.post.kind, state=state)
+        self._count(claim.post, state)
         now = self._clock()
         for row_id in (claim.post.id, *claim.album):
             lanes = await self._commit(

@@ -89,7 +89,7 @@ class Doorway:
             await self._answer(start, await self._stopped(start, message))
             return
         lang, aside = self._lang(start), start.private or _whispers(message)
-        felt, who = self._felt(found, lang), await self._who(start, found, lang)
+        felt, who = await self._felt(found, lang), await self._who(start, found, lang)
         if aside:
             await self._answer(start, "\n".join(filter(None, [felt, who])))
             return
@@ -97,9 +97,13 @@ class Doorway:
         more = "" if not felt else rooms.texts.say("why_told" if told else "why_ask_me", lang)
         await self._answer(start, "\n".join(filter(None, [who, more])))
 
-    def _felt(self, found: Trace, lang: str) -> str:
+    async def _felt(self, found: Trace, lang: str) -> str:
         """Return how a message was heard; empty where it was not."""
-        say = self._walk.rooms.texts.say
+        rooms, say = self._walk.rooms, self._walk.rooms.texts.say
+        key = found.key
+        look = partial(people.opted_out, platform=key.platform, user=key.user)
+        if await rooms.store.read(look) is not None:
+            return say("why_unread", lang)
         if not found.judged:
             return ""
         name = "why_heard" if found.label else "why_unscored"

@@ -6,11 +6,13 @@ neither. Whether a person is brought in follows from scores and rules alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from core.engine.mind import Hearing, Mind
+from core.engine.mind import Hearing, Mind, take_back
 from core.engine.ports import ReplyRequest
 from core.escalation import (
     Decision,
@@ -28,12 +30,14 @@ from core.ports import Clock
 from core.sentiment import Sentiment
 from core.store.turns import Heard, Row, Start
 from core.texts import Texts
+from core.triggers import steering
 
 MOOD = frozenset({"slide", "spike", "threat", "trouble"})  # rules that a dry run withholds
 BY_WORD = frozenset({"crisis", "request"})  # and those that count for who is not scored
 DOUBTFUL = 0.5  # probability outside the labels from which on a model has not answered
 
 Tell = Callable[[Start, int, dict[str, Any]], None]  # the tag of one inbox row, as soon as known
+Listen = Callable[[Row], Awaitable[Hearing]]  # let the model hear one row
 Wait = Callable[[int], None]  # the model is busy: so many others come first
 
 
@@ -66,9 +70,30 @@ class Ear:
     dry: Callable[[], bool] = lambda: False  # moods open nothing: their decisions are only kept
 
     async def hear(
-        self, start: Start, tell: Tell, *, command: bool = False, wait: Wait = lambda _: None
+        self,
+        start: Start,
+        tell: Tell,
+        *,
+        command: bool = False,
+        wait: Wait = lambda _: None,
+        answered: bool = True,
     ) -> Verdict:
-        """Tag every message of the burst, step the mood, decide: each message by itself."""
+        """Tag every message of the burst, step the mood, decide: each message by itself.
+
+        Not `answered`: no reply follows, so none is begun.
+        """
+        begun: list[Hearing] = []
+        listen = partial(self._listen if answered else self._overhear, start, wait=wait)
+        try:
+            return await self._hear(start, tell, listen, begun, command=command)
+        except BaseException:  # whatever it was, the engine is not left with half a reply
+            for one in begun:
+                await take_back(one.writer, one.started)
+            raise
+
+    async def _hear(
+        self, start: Start, tell: Tell, listen: Listen, begun: list[Hearing], *, command: bool
+    ) -> Verdict:
         past = past_from_row(start.past) if start.past else Past()
         heard: list[Heard] = []
         opening: Decision | None = None
@@ -78,15 +103,19 @@ class Ear:
         scores: Scores | None = None
         courtesy = True
         for row in start.rows:
+            if row is not start.rows[0]:
+                await asyncio.sleep(0)  # whoever writes much is heard between the others
             text, scores = row.message.text, None
             heeded = bool(text.strip()) and row.message.scored and not command
             if heeded and not unscored(start, row):
-                hearing = await self._listen(start, row, wait)
+                hearing = await listen(row)
+                begun.append(hearing)
                 scores = await self._score(text, hearing)
                 if hearing.problem:
                     past = replace(past, engine_failures=past.engine_failures + 1)
             elif heeded and start.addressed and row is start.rows[-1]:  # answered all the same
-                hearing = replace(await self._listen(start, row, wait), tagging=None)
+                hearing = replace(await listen(row), tagging=None)
+                begun.append(hearing)
             judged = self._judge(start, past, row, scores, command=command)
             past = judged.past
             courtesy = courtesy and judged.triggers.courtesy
@@ -99,7 +128,8 @@ class Ear:
                 judged = replace(judged, decision=replace(judged.decision, open=False))
             elif judged.decision.open and opening is None:
                 opening = judged.decision
-            heard.append(self._heard(row, scores, judged, hearing, dry=dry))
+            unheard = start.opted_out and not judged.decision.open
+            heard.append(self._heard(row, scores, judged, hearing, dry=dry, unheard=unheard))
             tell(start, row.id, tag_data(scores))
         if judged is None:  # a turn has at least one row
             raise AssertionError("a turn without a message")
@@ -137,13 +167,20 @@ class Ear:
     async def _listen(self, start: Start, row: Row, wait: Wait) -> Hearing:
         """Let the model hear: together with the reply's start where a reply may follow."""
         mind = self.mind
-        if any(row.urgent for row in start.rows):
-            return Hearing(tagging=None)  # never waits for a model
-        if start.owner != "bot" or not start.addressed or row is not start.rows[-1]:
+        if start.opted_out or any(row.urgent for row in start.rows):
+            return Hearing(tagging=None)  # never read by a model; never waits for one
+        answered = start.owner == "bot" and start.addressed and row is start.rows[-1]
+        if not answered or row.message.kind != "said":  # a correction is heard, and not answered
             return await mind.tag(row.message.text)
         if not mind.has_room() and await self._alarming(start):
             return Hearing(tagging=None, stand_in=True)  # an alarm never waits behind replies
         return await mind.tag_and_start(self.request(start), wait, apart=start.shared)
+
+    async def _overhear(self, start: Start, row: Row, wait: Wait = lambda _: None) -> Hearing:  # noqa: ARG002
+        """Let the model hear what it does not answer."""
+        if _unasked(start):
+            return Hearing(tagging=None)
+        return await self.mind.tag(row.message.text)
 
     def failed(self, verdict: Verdict) -> Verdict:
         """Count a reply that the engine could not write; the second in a row opens a case."""
@@ -204,7 +241,10 @@ class Ear:
         hearing: Hearing,
         *,
         dry: bool = False,
+        unheard: bool = False,
     ) -> Heard:
+        if unheard:
+            return Heard(row=row)
         mood = judged.past.mood
         decision = {
             "rule": judged.decision.rule,
@@ -223,6 +263,8 @@ class Ear:
         made = dict(hearing.tagging.made) if hearing.tagging is not None else {}
         if hearing.problem:
             made["problem"] = hearing.problem
+        if scores is not None and steering(row.message.text):
+            made["steered"] = True  # told its reader how to hear it: no model was believed
         return Heard(row=row, scores=scores, decision=decision, made=made)
 
     def request(self, start: Start) -> ReplyRequest:
@@ -231,7 +273,7 @@ class Ear:
         message = start.rows[-1].message
         return ReplyRequest(
             key=start.key,
-            history=start.around or start.history,
+            history=() if start.opted_out else start.around or start.history,
             messages=tuple(row.message.text or words_of(row.message) for row in start.rows),
             level=past.mood.level,
             lang=start.lang or "und",
@@ -248,9 +290,15 @@ class Ear:
         return start.rows[-1].message.author.language.partition("-")[0] or "en"
 
 
+def _unasked(start: Start) -> bool:
+    """Say whether no model hears it: it must not be read by one, or cannot wait for one."""
+    return start.opted_out or any(row.urgent for row in start.rows)
+
+
 def unscored(start: Start, row: Row) -> bool:
-    """Say whether nobody asks how this writer feels: staff, and who manages the group."""
-    return start.staff or (row.message.author.admin and not start.private)
+    """Say whether nobody asks how this writer feels: staff, a group's managers, who opted out."""
+    manages = row.message.author.admin and not start.private
+    return start.staff or start.opted_out or manages
 
 
 def words_of(message: Message) -> str:

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from contextvars import Context
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
+
+from core.errors import StoreBusy
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +27,7 @@ Work = Callable[[L], Awaitable[float | None]]
 
 FIRST_PAUSE = 0.5  # seconds after a failure; doubles
 LONGEST_PAUSE = 30.0
+ABREAST = 8  # lanes of one crowd at work at once: a raid on one chat leaves room for the others
 
 
 class Lanes(Generic[L]):
@@ -32,32 +37,49 @@ class Lanes(Generic[L]):
         self._name = name
         self._work = work
         self._slots = asyncio.Semaphore(most)
+        self._crowds: WeakValueDictionary[Hashable, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: dict[L, asyncio.Task[None]] = {}
         self._bells: dict[L, asyncio.Event] = {}
         self._closed = False
 
-    def ring(self, lane: L) -> None:
-        """Say that a lane has something to do."""
+    def ring(self, lane: L, crowd: Hashable = None) -> None:
+        """Say that a lane has something to do. Of one `crowd` only a few are at work at once."""
         if self._closed:
             return
         self._bells.setdefault(lane, asyncio.Event()).set()
         if lane not in self._tasks:
-            self._tasks[lane] = asyncio.create_task(self._run(lane), name=f"{self._name} {lane}")
+            work = self._run(lane, self._gate(crowd))
+            # In a context of its own: the log knows whoever rang by ids that are not this lane's.
+            self._tasks[lane] = asyncio.create_task(
+                work, name=f"{self._name} {lane}", context=Context()
+            )
+
+    def _gate(self, crowd: Hashable) -> asyncio.Semaphore:
+        """Return what the lanes of a crowd pass one by one; it lives as long as one of them."""
+        if crowd is None:
+            return asyncio.Semaphore()
+        gate = self._crowds.get(crowd)
+        if gate is None:
+            gate = self._crowds[crowd] = asyncio.Semaphore(ABREAST)
+        return gate
 
     @property
     def busy(self) -> int:
         """How many lanes exist: at work, or waiting to try again."""
         return len(self._tasks)
 
-    async def _run(self, lane: L) -> None:
+    async def _run(self, lane: L, gate: asyncio.Semaphore) -> None:
         bell = self._bells[lane]
         pause = FIRST_PAUSE
         try:
             while bell.is_set():
                 bell.clear()
                 try:
-                    async with self._slots:
+                    async with gate, self._slots:  # in this order: who waits holds no slot
                         again = await self._work(lane)
+                except StoreBusy as error:  # no fault of the work: it says so itself, in a line
+                    log.warning("lane waits", lanes=self._name, lane=lane, problem=str(error))
+                    again, pause = pause, min(pause * 2, LONGEST_PAUSE)
                 except Exception:  # the loop top: reported, then tried again
                     log.exception("lane failed", lanes=self._name, lane=lane)
                     again, pause = pause, min(pause * 2, LONGEST_PAUSE)
@@ -77,6 +99,8 @@ class Lanes(Generic[L]):
             try:
                 for lane in await find():
                     self.ring(lane)
+            except StoreBusy as error:
+                log.warning("sweep waits", lanes=self._name, problem=str(error))
             except Exception:  # the last net never ends: reported, then tried again
                 log.exception("sweep failed", lanes=self._name)
             await asyncio.sleep(every)

@@ -278,7 +278,8 @@ class Desk(Protocol):
     {"id", "state": queued|human|snoozed|watch|resolved, "owner", "version", "claimed_by", "who",
     "platform", "private", "lang", "rule", "why", "opened_at", "claimed_at", "first_reply_at",
     "resolved_at", "resolved_by", "snooze_until", "resolve_at", "priority", "verdict", "helped",
-    "anonymous", "reachable", "held": int, "blocked_until",
+    "anonymous", "reachable", "opted_out",
+    "held": int, "blocked_until",
     "trace": [...], "moved_by": [{"text", "probs", "intensity", "confidence", "strong"}],
     "said": [the bot's last two answers], "versions": {...}, "mood": float, "level",
     "mood_points": [{"at", "value"}], "draft": str, "draft_by": str,
@@ -375,8 +376,15 @@ class Desk(Protocol):
         """Stop an incident's card from calling for attention for so long."""
         ...
 
-    async def log_in(self, name: str, password: str) -> str | None:
-        """Return a new session's secret; None: name or password is wrong. Slow on purpose."""
+    async def log_in(self, name: str, password: str, *, known: str = "") -> str | None:
+        """Return a new session's secret; None: name or password is wrong. Slow on purpose.
+
+        With the `known` of its own name a browser does not wait for the wrong tries of strangers.
+        """
+        ...
+
+    async def recognise(self, name: str) -> str:
+        """Return what a browser keeps in which `name` has logged in, for the next `log_in`."""
         ...
 
     async def member(self, secret: str, *, renew: bool = True) -> StaffMember | None:
@@ -432,6 +440,10 @@ class Desk(Protocol):
 
     def platforms(self) -> list[dict[str, str]]:
         """Return {"platform", "state", "name", "problem"} of each platform."""
+        ...
+
+    def troubles(self) -> list[dict[str, str]]:
+        """Return what stands still at the moment: [{"words", "way_out"}]."""
         ...
 
 

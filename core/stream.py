@@ -111,6 +111,8 @@ class Stream:
             )
         )
         self.probe("stream row opened")
+        if self._opened is not None and self._opened.lost:
+            self._shows = False  # a second message would stand beside the first for ever
         return self._opened is not None
 
     async def _may_show(self, opened: Opened) -> bool:

@@ -22,6 +22,15 @@ from sqlalchemy import (
     text,
 )
 
+from core.cells import (
+    SealedJSON,
+    flag as _flag,
+    number as _number,
+    of as _of,
+    text as _text,
+    words as _words,
+)
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -30,22 +39,6 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-
-
-def _text(name: str, *, default: str = "") -> Column[str]:
-    return Column(name, Text, nullable=False, server_default=default)
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False, server_default=text("0"))
-
-
-def _number(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False, server_default=text("0"))
-
-
-def _of(name: str, target: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, ForeignKey(f"{target}.id", ondelete="CASCADE"), nullable=nullable)
 
 
 conversation = Table(
@@ -57,12 +50,12 @@ conversation = Table(
     _text("chat"),
     _text("thread"),
     _text("user"),
-    _text("name"),
+    _words("name"),
     _text("lang"),
     Column("private", Boolean, nullable=False, server_default=text("1")),
     _text("owner", default="bot"),  # bot | queue | human: who speaks
     _number("version"),  # moves when owner, state or holder of the case moves
-    Column("past", JSON),  # mood and all that rules remember of this person here
+    Column("past", SealedJSON),  # mood and all that rules remember of this person here
     Column("mood", Float, nullable=False, server_default=text("0")),
     _text("level", default="calm"),
     _flag("unreachable"),
@@ -88,8 +81,8 @@ inbox = Table(
     _text("event"),  # empty for a message; edits and presses have keys of their own
     _text("kind"),
     Column("sequence", Integer, nullable=False),  # the platform's own order inside a chat
-    Column("message", JSON, nullable=False),  # core.message.Message
-    _text("raw"),  # the update as it came; emptied when its turn is finished
+    Column("message", SealedJSON, nullable=False),  # core.message.Message
+    _words("raw"),  # the update as it came; emptied when its turn is finished
     _text("urgent"),  # crisis | request, matched by code before any engine
     _text("state", default="waiting"),  # waiting | done | parked
     _number("tries"),
@@ -109,16 +102,16 @@ history = Table(
     Column("inbox_id", Integer),
     Column("case_id", Integer),
     _text("role"),  # user | bot | staff | note | held (an answer that waits) | marker
-    _text("text"),
-    _text("name"),
+    _words("text"),
+    _words("name"),
     Column("at", Float, nullable=False),
     _text("message_id"),
     Column("scores", JSON),
     _text("model"),
     _text("prompt"),  # version of the reply prompt
-    _text("was"),  # the text before its last edit
+    _words("was"),  # the text before its last edit
     _flag("deleted"),
-    Column("files", JSON),  # what hangs on it: core.message.Attachment
+    Column("files", SealedJSON),  # what hangs on it: core.message.Attachment
     _text("reply_to"),  # the platform's id of the message this one answers
     _text("signed"),  # of staff's words: the name that the person was shown
     Index("ix_history_conversation_id_id", "conversation_id", "id"),
@@ -133,14 +126,14 @@ decision = Table(
     Column("inbox_id", Integer, nullable=False),
     Column("case_id", Integer),
     _text("rule"),
-    _text("why"),
+    _words("why"),
     Column("opened", Boolean, nullable=False),
-    Column("trace", JSON, nullable=False),
+    Column("trace", SealedJSON, nullable=False),
     Column("scores", JSON),
     Column("mood", Float, nullable=False),
     _text("level"),
     Column("versions", JSON, nullable=False),
-    Column("made", JSON),  # how tag and reply were made
+    Column("made", SealedJSON),  # how tag and reply were made
     _flag("dry"),  # would have opened a case, were it not for the dry run
     _text("verdict"),  # staff's word on a dry one
     Column("at", Float, nullable=False),
@@ -161,7 +154,7 @@ case = Table(
     Column("claimed_at", Float),
     _number("priority"),
     _text("rule"),
-    _text("why"),
+    _words("why"),
     Column("opened_at", Float, nullable=False),
     Column("first_reply_at", Float),
     Column("resolved_at", Float),
@@ -177,7 +170,7 @@ case = Table(
     Column(
         "anonymous", Boolean
     ),  # whether staff answer without their names; NULL: as the desk does
-    _text("draft"),  # a suggested answer, which only staff see
+    _words("draft"),  # a suggested answer, which only staff see
     _text("draft_by"),  # the model that wrote it
     Column("spoken_at", Float),  # the last word from either side
     Column("incident_id", Integer),
@@ -239,11 +232,11 @@ outbox = Table(
     _number("target"),  # the staff thread, or 0 for the person: never NULL, it is part of the key
     _text("kind"),
     Column("part", Integer, nullable=False),
-    _text("text"),
-    Column("buttons", JSON),
+    _words("text"),
+    Column("buttons", SealedJSON),
     _text("reply_to"),
     Column("answers", Integer),  # a history line: replies to the copy of it on the other side
-    Column("media", JSON),  # files that go with it: core.message.Media
+    Column("media", SealedJSON),  # files that go with it: core.message.Media
     _text("album"),  # rows of one album leave together
     _text("case_state"),  # what the thread's icon or the card is to show
     _text("whisper"),  # the command or press that this answers, for its sender alone
@@ -318,8 +311,8 @@ poison = Table(
     _text("platform"),
     _text("bot"),
     _text("source_id"),
-    _text("raw"),
-    _text("error"),
+    _words("raw"),
+    _words("error"),
     Column("at", Float, nullable=False),
 )
 
@@ -373,13 +366,20 @@ person = Table(
     _text("bot"),
     _text("user"),
     Column("blocked_until", Float),
-    _text("blocked_why"),
+    _words("blocked_why"),
     Column("linked", Integer),  # persons that share it are one human, by their own word
     _text("link_code"),
     Column("link_until", Float),
+    Column("opted_out", Float),  # since when nothing of theirs is scored, or read by a model
     UniqueConstraint("platform", "bot", "user"),
     Index("ix_person_link_code", "link_code"),
     Index("ix_person_linked", "linked"),
+)
+Index(
+    "ix_person_opted_out",
+    person.c.platform,
+    person.c.user,
+    sqlite_where=person.c.opted_out.is_not(None),
 )
 
 remark = Table(
@@ -388,7 +388,7 @@ remark = Table(
     Column("id", Integer, primary_key=True),
     _of("person_id", "person"),
     _text("who"),
-    _text("text"),
+    _words("text"),
     Column("at", Float, nullable=False),
 )
 
@@ -434,7 +434,7 @@ saved_reply = Table(
     "saved_reply",
     metadata,
     Column("name", Text, primary_key=True),
-    _text("text"),
+    _words("text"),
     _text("who"),
     Column("at", Float, nullable=False),
 )

@@ -10,85 +10,32 @@ brought in follows from scores and rules alone.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
 
-from core import reply
-from core.access import Access, asks_where
-from core.arrivals import of_a_bot, shortened, urgency
-from core.engine.mind import Mind, with_scores
-from core.engine.ports import Limits, ReplyRequest, Started, Writer
-from core.handoff import Handoff
-from core.hearing import Ear, Verdict
-from core.message import Arrival, Message, Place, TextLimit
-from core.plans import RECENT, Planner
-from core.ports import Adapter, Board, Clock, Probe, desk_message, no_probe
+from core.access import asks_where
+from core.arrivals import crowd_of, of_a_bot, shortened, urgency
+from core.engine.mind import take_back
+from core.hearing import Verdict
+from core.journal import Course, about, detail, milestone, named
+from core.message import Arrival, TextLimit
+from core.plans import RECENT
+from core.ports import desk_message
 from core.report import Report
-from core.store import Connection, Store, doors, intake, pairs, spent, turns
-from core.store.outbox import Lane
+from core.rooms import Rooms
+from core.store import Connection, doors, intake, pairs, spent, turns
 from core.store.turns import Finished, Plan, Start
 from core.stream import Stream
-from core.texts import STAFF, Texts
+from core.texts import STAFF
+from core.writing import HANGS, Pen, Running
 
 log = structlog.get_logger(__name__)
 
 RESTARTS = 2  # times a new message may restart a reply of which nothing was shown
-HANGS = "the engine hangs"
-GRACE = 5.0  # seconds an engine may be over its own time before it counts as hung
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rooms:
-    """Everything the walk walks through, wired once by bot.app."""
-
-    store: Store
-    mind: Mind
-    ear: Ear
-    planner: Planner
-    texts: Texts
-    handoff: Handoff
-    board: Board
-    clock: Clock
-    adapters: Mapping[tuple[str, str], Adapter]
-    desks: Sequence[Place]
-    ring: Callable[[int], None]  # a conversation's lane
-    deliver: Callable[[Sequence[Lane]], None]
-    commands: Callable[[Start], Awaitable[None]]  # rows that are no ordinary message
-    alarm: Callable[[str], None] = lambda _: None  # a sentence for the operator
-    access: Access = field(default_factory=Access)  # whom the bot serves
-    scope: str = "person"  # whose words of a group a reply goes by: person, thread or chat
-    moved: Callable[[Message], None] = lambda _: None  # a chat, perhaps a desk, has another id
-    limits: Limits = field(default_factory=Limits)
-    secret: Callable[[], str] = str  # the reply prompt's system text, which must not leak
-    facts: bool = False  # a model may name only what the person or the operator has named
-    probe: Probe = no_probe
-
-
-@dataclass(kw_only=True)
-class Running:
-    """A turn that is at work now."""
-
-    stream: Stream
-    writing: asyncio.Timeout | None = None  # ends the reply that is being written
-    stopped: bool = False  # something matters more than this reply
-    restarts: int = 0
-
-    @property
-    def shown(self) -> str:
-        """What the person has seen of it."""
-        return self.stream.shown
-
-    def stop(self) -> None:
-        """Stop the reply: the one that is being written now, or the one that was to be."""
-        self.stopped = True
-        if self.writing is not None and not self.writing.expired():
-            self.writing.reschedule(asyncio.get_running_loop().time())
 
 
 class Walk:
@@ -97,8 +44,12 @@ class Walk:
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
         self.report = Report(board=rooms.board, model=lambda: self.rooms.mind.name)
+        self._pen = Pen(lambda: self.rooms)
         self._running: dict[int, Running] = {}
         self._restarts: dict[int, int] = {}
+        self._courses: dict[int, Course] = {}  # of the turns at work
+        self.heard: dict[str, float] = {}  # by platform: when something came the last time
+        self.turns = 0  # that came to an end, for whoever watches that some do
         self._retried: dict[int, int] = {}  # conversation -> the row whose reply failed once
 
     # --- in -------------------------------------------------------------------------------
@@ -110,17 +61,31 @@ class Walk:
         rooms = self.rooms
         ready = [self._ready(intake.tidy(one)) for one in arrivals if not of_a_bot(one)]
         rooms.probe("before intake commit")
+        asked = rooms.clock()
         admit = doors.Doors(access=rooms.access, desks=rooms.desks).admit
         taken = await rooms.store.write(
             partial(intake.take_in, arrivals=ready, now=rooms.clock(), mark=cursor, admit=admit)
         )
         rooms.probe("after intake commit")
-        for item in taken:
+        rooms.meter.observe("intake_commit", max(0.0, rooms.clock() - asked))
+        for (arrival, _), item in zip(ready, taken, strict=True):
+            self._note(arrival, item)
             if item.inbox_id is not None and item.conversation_id is not None:
                 self._disturb(item.conversation_id, urgent=bool(item.urgent))
-                rooms.ring(item.conversation_id)
+                rooms.ring(item.conversation_id, crowd_of(arrival.message))
         found = iter(taken)
         return [None if of_a_bot(one) else next(found).inbox_id for one in arrivals]
+
+    def _note(self, arrival: Arrival, item: intake.Taken) -> None:
+        """Write down what became of an arrival."""
+        outcome = "stored"
+        if item.inbox_id is None:
+            outcome = "duplicate" if item.conversation_id is not None else "ignored"
+            outcome = "parked" if arrival.message is None and arrival.error else outcome
+        self.heard[arrival.platform] = self.rooms.clock()
+        self.rooms.meter.count("messages", platform=arrival.platform, outcome=outcome)
+        ids = {"inbox": item.inbox_id, "conversation": item.conversation_id}
+        detail("taken in", outcome=outcome, platform=arrival.platform, urgent=item.urgent, **ids)
 
     def _ready(self, arrival: Arrival) -> tuple[Arrival, str]:
         """Return what is stored of an arrival, and how urgent it is; staff's own is neither."""
@@ -162,7 +127,23 @@ class Walk:
             self._restarts.pop(conversation_id, None)
             self._retried.pop(conversation_id, None)
             return None
-        first = start.rows[0]
+        ids = [row.id for row in start.rows]
+        about(conversation=conversation_id, **named(ids))
+        detail("turn begun", kind=start.rows[0].message.kind, tries=start.rows[0].tries)
+        course = Course(rooms.meter, rooms.clock, start.rows[0].received_at)
+        self._courses[conversation_id] = course
+        try:
+            await self._take(start)
+        finally:
+            del self._courses[conversation_id]
+        self.turns += 1
+        rooms.meter.count("turns", outcome=course.outcome)
+        milestone(course.outcome, **course.took)
+        return 0.0
+
+    async def _take(self, start: Start) -> None:
+        """Do with a burst what its kind asks for."""
+        rooms, first = self.rooms, start.rows[0]
         if first.tries > turns.TRIES:
             await self._set_aside(start)
         elif first.message.kind == "moved":
@@ -181,7 +162,6 @@ class Walk:
             await self._said(start)
         else:
             await rooms.commands(start)
-        return 0.0
 
     async def _turn_away(self, start: Start) -> None:
         """Tell who is not let in, and leave what else is in the burst to the next turn."""
@@ -224,7 +204,22 @@ class Walk:
         rooms.probe("model start")
         verdict = await self.hear(start)
         rooms.probe("model end")
-        hearing, plan = verdict.hearing, rooms.planner.silent(start, verdict)
+        hearing = verdict.hearing
+        try:
+            plan = await self._unsaid(start, verdict)
+            if plan is None:
+                await self._reply(start, verdict, running)
+                return
+        except BaseException:  # whatever it was, the engine is not left with half a reply
+            await take_back(hearing.writer, hearing.started)
+            raise
+        await take_back(hearing.writer, hearing.started)
+        await self.finish(start, plan)
+
+    async def _unsaid(self, start: Start, verdict: Verdict) -> Plan | None:
+        """Return what happens where the machine is not to answer; None: it is."""
+        rooms = self.rooms
+        plan = rooms.planner.silent(start, verdict)
         if plan is None:
             told = await self._told_already(start, verdict)
             plan = rooms.planner.refused(start, verdict, told=told)
@@ -232,17 +227,7 @@ class Walk:
             log.error("a loop was stopped", conversation=start.conversation_id)
             number = f"{start.key.platform} #{start.conversation_id}"  # a name could not be erased
             rooms.alarm(rooms.texts.say("loop_stopped", STAFF, who=number))
-        if plan is None:
-            try:
-                await self._reply(start, verdict, running)
-            except BaseException:  # whatever it was, the engine is not left with half a reply
-                if hearing.started is not None and hearing.writer is not None:
-                    await _take_back(hearing.writer, hearing.started)
-                raise
-            return
-        if hearing.started is not None and hearing.writer is not None:
-            await _take_back(hearing.writer, hearing.started)
-        await self.finish(start, plan)
+        return plan
 
     async def _told_already(self, start: Start, verdict: Verdict) -> bool:
         """Say whether a group that has had enough answers can read so already."""
@@ -254,8 +239,11 @@ class Walk:
         said = partial(spent.said_in, place=start.key.place, words=ways, since=since)
         return await rooms.store.read(said)
 
-    async def hear(self, start: Start, *, command: bool = False) -> Verdict:
-        """Tag, step the mood and decide for every row of a start; tell the tags at once."""
+    async def hear(self, start: Start, *, command: bool = False, answered: bool = True) -> Verdict:
+        """Tag, step the mood and decide for every row of a start; tell the tags at once.
+
+        Not `answered`: no reply follows, so none is begun.
+        """
 
         def tell(begun: Start, inbox_id: int, tag: Mapping[str, Any]) -> None:
             self.report.tell(begun, inbox_id, "tag", tag)
@@ -263,7 +251,28 @@ class Walk:
         def wait(ahead: int) -> None:
             self.report.tell(start, start.rows[-1].id, "waiting", {"ahead": ahead})
 
-        return await self.rooms.ear.hear(start, tell, command=command, wait=wait)
+        verdict = await self.rooms.ear.hear(
+            start, tell, command=command, wait=wait, answered=answered
+        )
+        self._heard(start, verdict)
+        return verdict
+
+    def _heard(self, start: Start, verdict: Verdict) -> None:
+        """Write down what hearing came to."""
+        meter, hearing, decision = self.rooms.meter, verdict.hearing, verdict.decision
+        self._course(start).lap("hear")
+        if hearing.stand_in:
+            meter.count("stand_ins")
+        if hearing.problem:
+            meter.count("engine_failures", step="hear")
+        detail("heard", stand_in=hearing.stand_in, failed=bool(hearing.problem))
+        detail("decided", rule=decision.rule, level=verdict.past.mood.level, opens=decision.open)
+
+    def _course(self, start: Start) -> Course:
+        """Return how the turn has gone so far."""
+        found = self._courses.get(start.conversation_id)
+        rooms = self.rooms
+        return found or Course(rooms.meter, rooms.clock, start.rows[0].received_at)
 
     async def _reply(self, start: Start, verdict: Verdict, running: Running) -> None:
         rooms, hearing = self.rooms, verdict.hearing
@@ -272,14 +281,19 @@ class Walk:
             await self.finish(start, rooms.planner.apology(verdict))
             return
         if started is None or writer is None:
-            started, writer = await self._phrases(start, verdict), rooms.mind.phrases
-        written = await self._write(start, verdict, writer, started, running)
+            started, writer = await self._pen.phrases(start, verdict), rooms.mind.phrases
+        written = await self._pen.write(start, verdict, writer, started, running)
+        course = self._course(start)
+        course.lap("write")
+        if written is not None and written.failed:
+            rooms.meter.count("engine_failures", step="reply")
         failed = written is not None and written.failed and written.problem != HANGS
         once_more = failed and self._may_retry(start, running)
         if written is None or written.stopped or once_more:
+            course.outcome = "retried" if once_more else "interrupted"
             await self._cut_off(start, running)
             self._restarts[start.conversation_id] = running.restarts + 1
-            await _take_back(writer, started)
+            await take_back(writer, started)
             await rooms.store.write(
                 partial(turns.untried, ids=[row.id for row in start.rows])
             )  # on disk: a restart must not make a failure of it
@@ -292,10 +306,10 @@ class Walk:
             plan = rooms.planner.answer(start, verdict, started, written, self._limit(start))
         finished = await self.finish(start, plan, shown=running.shown)
         if finished is None and plan.answer is not None:
-            log.info("reply not sent", length=len(plan.answer.text))
+            detail("reply thrown away", length=len(plan.answer.text))
             await self._cut_off(start, running)
         if finished is None or written.problem:
-            await _take_back(writer, started)
+            await take_back(writer, started)
         else:
             await writer.settle(started, kept=True)
 
@@ -312,78 +326,14 @@ class Walk:
             self._retried[start.conversation_id] = start.rows[0].id
         return again
 
-    async def _write(
-        self, start: Start, verdict: Verdict, writer: Writer, started: Started, running: Running
-    ) -> reply.Written | None:
-        """Write the reply, unless something happens that matters more; then None."""
-        rooms = self.rooms
-        live, level = writer is rooms.mind.phrases, verdict.past.mood.level
-        patience = 0.0 if running.stopped else rooms.limits.seconds + GRACE
-        running.writing = asyncio.timeout(patience)
-        try:
-            async with running.writing:
-                written = await reply.write(
-                    writer,
-                    started,
-                    limits=rooms.limits,
-                    level=level,
-                    fallback=rooms.texts.say("fallback", verdict.lang),
-                    bounds=self._bounds(started.request),
-                    opening=reply.opening_of(started.request, rooms.texts, level, verdict.lang),
-                    show=partial(running.stream.show, live=live),
-                    live=live,
-                )
-                if written.problem == reply.INVENTED:
-                    return await self._by_the_book(start, verdict, written)
-                return written
-        except TimeoutError:
-            if running.stopped:
-                return None
-            if not running.writing.expired():  # not ours: an adapter's own
-                raise
-            words = rooms.texts.say("fallback", verdict.lang)
-            return reply.Written(text=words, problem=HANGS, failed=True)
-        finally:
-            running.writing = None
-
-    def _bounds(self, request: ReplyRequest) -> reply.Bounds:
-        rooms = self.rooms
-        return reply.bounds_of(
-            request,
-            secret=rooms.secret(),
-            knowledge=rooms.mind.knowledge if rooms.facts else "",
-            texts=rooms.texts,
-            facts=rooms.facts,
-        )
-
-    async def _by_the_book(
-        self, start: Start, verdict: Verdict, written: reply.Written
-    ) -> reply.Written:
-        """Return what the phrase book says in the place of a reply that made things up."""
-        rooms = self.rooms
-        by = await self._phrases(start, verdict)
-        try:
-            pieces = rooms.mind.phrases.continue_reply(by, rooms.limits, verdict.past.mood.level)
-            text = "".join([piece async for piece in pieces])
-        finally:
-            await rooms.mind.phrases.settle(by, kept=True)
-        return replace(written, text=text.strip() or written.text, by=by)
-
-    async def _phrases(self, start: Start, verdict: Verdict) -> Started:
-        """Let the phrase book begin an answer to what was heard."""
-        rooms = self.rooms
-        request = with_scores(
-            rooms.ear.request(start),
-            scores=verdict.scores,
-            level=verdict.past.mood.level,
-            lang=verdict.lang,
-        )
-        return await rooms.mind.start(request)
-
     def _stream(self, start: Start) -> Stream:
         rooms = self.rooms
 
+        course = self._course(start)
+
         def tell(piece: str) -> None:
+            if "first_text" not in course.took:
+                course.since_arrival("first_text")
             self.report.tell(start, start.rows[-1].id, "token", {"text": piece})
 
         return Stream(
@@ -405,7 +355,7 @@ class Walk:
 
     async def finish(self, start: Start, plan: Plan, *, shown: str = "") -> Finished | None:
         """Write the turn; None when somebody else moved the conversation: it is taken again."""
-        rooms = self.rooms
+        rooms, course = self.rooms, self._course(start)
         rooms.probe("before done commit")
         finished = await rooms.store.write(
             partial(
@@ -416,9 +366,16 @@ class Walk:
                 now=rooms.clock(),
             )
         )
+        course.lap("finish_commit")
         if finished is None:
+            course.outcome = "thrown away"
             return None
         rooms.probe("after done commit")
+        course.outcome = _outcome(plan, finished)
+        if plan.answer is not None:
+            course.since_arrival("reply")
+        if plan.opening is not None and finished.opened:
+            rooms.meter.count("escalations", rule=plan.opening.rule)
         rooms.deliver(finished.lanes)
         self.report.rest(start, plan, shown.lstrip())
         self.report.finished(start, plan, finished)
@@ -428,6 +385,7 @@ class Walk:
         """A message that failed too often is parked, visibly; its conversation goes on."""
         rooms = self.rooms
         log.error("message set aside", rows=[row.id for row in start.rows])
+        self._course(start).outcome = "set aside"
         desk_chat = desk_message(start.rows[0].message, rooms.desks)
         words = "" if desk_chat else rooms.texts.say("apology", start.lang)
         lanes = await rooms.store.write(
@@ -439,8 +397,12 @@ class Walk:
         self.report.closed(start, words)
 
 
-async def _take_back(writer: Writer, started: Started) -> None:
-    """Cancel a reply; an engine that hangs is not waited for."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(GRACE):
-            await writer.cancel(started)
+def _outcome(plan: Plan, finished: Finished) -> str:
+    """Say in one word what came of a turn that was written."""
+    if finished.opened:
+        return "escalated"
+    if plan.answer is not None:
+        return "answered"
+    if plan.copies:
+        return "relayed"
+    return "told" if plan.notices else "silent"

@@ -17,7 +17,7 @@ _SUGGESTED = frozenset({"s", "assign", "snooze", "resolve"})  # whose text Disco
 _WITH_TEXT: Mapping[str, bool] = {  # whether the text is required
     **dict.fromkeys(("assign", "r", "ra", "s", "save", "edit", "del", "note", "remark"), True),
     **dict.fromkeys(("snooze", "bot", "contact", "priority", "anon", "block"), True),
-    **dict.fromkeys(("resolve", "reopen", "watch", "link", "why"), False),
+    **dict.fromkeys(("resolve", "reopen", "watch", "link", "why", "privacy"), False),
 }
 _LOCALES = {"es": "es-ES", "pt": "pt-BR", "sv": "sv-SE", "zh": "zh-CN"}  # theirs need a country
 _MANAGE_SERVER = str(1 << 5)

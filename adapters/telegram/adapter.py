@@ -61,6 +61,7 @@ class TelegramAdapter:
         file_base: str = FILE_BASE,
         desk_chats: frozenset[str] = frozenset(),
         watch: frozenset[str] = frozenset(),
+        repeat: frozenset[str] = frozenset(),
         mode: Literal["polling", "webhook"] = "polling",
         webhook_url: str = "",
         webhook_secret: str = "",
@@ -77,7 +78,7 @@ class TelegramAdapter:
         hide(token)
         self.bot = token.partition(":")[0]
         self._door, self._clock, self._mode = door, clock, mode
-        self._desk_chats, self._watch = desk_chats, watch
+        self._desk_chats, self._watch, self._repeat = desk_chats, watch, repeat
         self._webhook_url, self._secret = webhook_url, webhook_secret
         self._backoff = backoff
         self._account: Account | None = None  # known once Telegram has told our name
@@ -171,8 +172,9 @@ class TelegramAdapter:
         """Say what shows once however often it is done: changes of a message that is there.
 
         A reply is one, an edit of its placeholder. A post with files that has ids is half sent.
+        Other kinds may be repeated where the operator would rather have them seen twice than lost.
         """
-        if post.kind in _CHANGES:
+        if post.kind in _CHANGES or post.kind in self._repeat:
             return True
         carried = post.kind != "picture" and (post.media or post.files)
         return post.message_id is not None and not carried
@@ -217,14 +219,19 @@ class TelegramAdapter:
         """Say how the connection is, by the age of the last good poll."""
         return self._pulse.health(f"@{self._account.username}" if self._account else "")
 
+    def knows(self, headers: Mapping[str, str]) -> bool:
+        """Say whether a webhook request brings our secret; without one nobody does."""
+        given = {name.lower(): value for name, value in headers.items()}.get(SECRET_HEADER, "")
+        right = hmac.compare_digest(given.encode("utf-8", "replace"), self._secret.encode())
+        return right and self._secret != ""
+
     async def webhook(self, headers: Mapping[str, str], body: bytes) -> int:
         """Take one webhook request in and return the status to answer.
 
         200 only after the commit, also for poison: Telegram would offer it again for ever. 401
         for a missing or wrong secret, 503 while nothing can be stored.
         """
-        given = {name.lower(): value for name, value in headers.items()}.get(SECRET_HEADER, "")
-        if not self._secret or not hmac.compare_digest(given.encode(), self._secret.encode()):
+        if not self.knows(headers):
             return 401
         if self._account is None:
             return 503

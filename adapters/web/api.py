@@ -9,24 +9,24 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from adapters.web.arrival import ROOM, clean, web_arrival, web_key
 from adapters.web.guard import Guard, Pace
+from adapters.web.openapi import DOCUMENT
 from adapters.web.stream import EVENT_STREAM, STILL_HERE, frame, heartbeat, json_answer, read_body
+from adapters.web.ways import Way, Who
 from core.errors import EngineError, StoreError
 from core.message import Arrival, Author
 from core.ports import Clock, Desk, Event
 
 Ready = Callable[[], str | None]
-Webhook = Callable[[Mapping[str, str], bytes], Awaitable[int]]
 
 _BODY = 64 * 1024
 _UPDATE = 1024 * 1024  # one update of Telegram's webhook
@@ -34,6 +34,18 @@ _DEPTH = 32
 _NAME = 200  # characters of a user or conversation name
 _SOON = {"Retry-After": "1"}
 _SHOWN = frozenset({"waiting", "tag", "token", "done"})
+
+
+class Webhook(Protocol):
+    """What takes the updates that a platform pushes."""
+
+    def knows(self, headers: Mapping[str, str]) -> bool:
+        """Say whether a request brings the secret."""
+        ...
+
+    async def webhook(self, headers: Mapping[str, str], body: bytes) -> int:
+        """Take an update in and return the status to answer."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,31 +107,35 @@ def read_call(body: bytes) -> Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Api:
-    """The routes for programs. `ready` returns None, or one sentence why not yet."""
+    """The routes for programs. `ready` returns None, or one sentence why not yet.
+
+    `standing` says the same of all of Heed: what stands still anywhere.
+    """
 
     desk: Desk
     guard: Guard
     clock: Clock
     ready: Ready
+    standing: Ready
     metrics: Callable[[], bytes]
     webhooks: Mapping[str, Webhook]  # by the path's last part, which the first bot has not
     pace: Pace
     closing: asyncio.Event
 
-    def routes(self) -> list[Route]:
-        """Return the routes of the API."""
+    def routes(self) -> list[Way]:
+        """Return the routes of the API, which adapters.web.openapi describes."""
         return [
-            Route("/chat", self.chat, methods=["POST"]),
-            Route("/livez", self.livez),
-            Route("/readyz", self.readyz),
-            Route("/metrics", self.figures),
-            Route("/telegram/webhook", self.telegram, methods=["POST"]),
-            Route("/telegram/webhook/{bot}", self.telegram, methods=["POST"]),
+            Way("/chat", self.chat, Who.CALLER, "POST"),
+            Way("/livez", self.livez, Who.ANYBODY),
+            Way("/readyz", self.readyz, Who.ANYBODY),
+            Way("/metrics", self.figures, Who.READER),
+            Way("/openapi.json", self.document, Who.ANYBODY),
+            Way("/telegram/webhook", self.telegram, Who.PLATFORM, "POST"),
+            Way("/telegram/webhook/{bot}", self.telegram, Who.PLATFORM, "POST"),
         ]
 
     async def chat(self, request: Request) -> Response:
         """Answer one message, as one JSON object or as the events tag, token*, done."""
-        self.guard.admit(request)
         call = read_call(await read_body(request, _BODY))
         if why := self.ready():
             raise HTTPException(503, why, {"Retry-After": "5"})
@@ -166,19 +182,32 @@ class Api:
 
     async def readyz(self, _request: Request) -> Response:
         """Say whether messages are answered: 200, or 503 and why not."""
-        why = self.ready()
+        why = self.standing()
         headers = {"Retry-After": "5"} if why else None
         return json_answer({"ready": why is None, "why": why}, 503 if why else 200, headers)
 
-    async def figures(self, request: Request) -> Response:
+    async def document(self, _request: Request) -> Response:
+        """Return the description of the API."""
+        return json_answer(DOCUMENT)
+
+    async def figures(self, _request: Request) -> Response:
         """Return the figures in Prometheus' text format."""
-        self.guard.admit_reader(request)
         return Response(self.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def telegram(self, request: Request) -> Response:
-        """Hand an update to the Telegram adapter, which checks its secret; answer its status."""
+    def _webhook(self, request: Request) -> Webhook:
         webhook = self.webhooks.get(request.path_params.get("bot", ""))
         if webhook is None:
             raise HTTPException(404, "No webhook is set up here: see HEED_TELEGRAM__MODE.")
+        return webhook
+
+    async def admit_push(self, request: Request) -> None:
+        """Let a platform pass that brings its secret. Raises HTTPException 401, 404 or 429."""
+        webhook = self._webhook(request)
+        if not self.guard.tries(request, lambda: webhook.knows(request.headers)):
+            raise HTTPException(401, "The secret of the webhook is missing or wrong.")
+
+    async def telegram(self, request: Request) -> Response:
+        """Hand an update to the Telegram adapter; answer its status."""
+        webhook = self._webhook(request)
         body = await read_body(request, _UPDATE)
-        return Response(status_code=await webhook(request.headers, body))
+        return Response(status_code=await webhook.webhook(request.headers, body))

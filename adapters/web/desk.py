@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, urlencode
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
 
 from adapters.web.arrival import clean
 from adapters.web.desk_events import DeskEvents
@@ -35,18 +34,19 @@ from adapters.web.desk_view import (
 from adapters.web.presence import Presence
 from adapters.web.session import (
     Sessions,
-    check_csrf,
+    form_of,
     frame_facts,
     is_part,
+    keep,
     language_of,
     page_answer,
 )
-from adapters.web.stream import EVENT_STREAM, as_json, read_body
+from adapters.web.stream import EVENT_STREAM, as_json
 from adapters.web.view import labels, templates, why_not
+from adapters.web.ways import Way, Who
 from core.errors import DeskError, EngineError, NeedsConfirm, StaleCard, StoreError
 from core.ports import Clock, Desk, StaffMember
 
-_FORM = 64 * 1024
 _FILTERS = "heed_desk"  # the filters chosen last; never the words searched for
 _OFFSET = "heed_offset"
 _HOUR = 3600.0
@@ -91,32 +91,25 @@ class DeskPages:
         self._events = DeskEvents(desk, presence=self._presence, closing=closing)
         self._templates = templates()
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the routes."""
-        return [
-            Route("/desk", self.page, methods=["GET", "POST"]),
-            Route("/desk/queue", self.queue, methods=["POST"]),
-            Route("/desk/events", self.events),
-            Route("/desk/saved", self.saved, methods=["GET", "POST"]),
-            Route("/desk/incident/{id:int}", self.incident, methods=["POST"]),
-            Route("/desk/{id:int}", self.case),
-            Route("/desk/{id:int}/act", self.act, methods=["POST"]),
-            Route("/desk/{id:int}/writing", self.writing, methods=["POST"]),
-            Route("/desk/{id:int}/transcript", self.transcript),
-            Route("/desk/{id:int}/transcript.json", self.transcript_json),
+    def routes(self) -> list[Way]:
+        """Return the routes, all of them for staff."""
+        routes = [
+            ("/desk", self.page, "GET POST"),
+            ("/desk/queue", self.queue, "POST"),
+            ("/desk/events", self.events, "GET"),
+            ("/desk/saved", self.saved, "GET POST"),
+            ("/desk/incident/{id:int}", self.incident, "POST"),
+            ("/desk/{id:int}", self.case, "GET"),
+            ("/desk/{id:int}/act", self.act, "POST"),
+            ("/desk/{id:int}/writing", self.writing, "POST"),
+            ("/desk/{id:int}/transcript", self.transcript, "GET"),
+            ("/desk/{id:int}/transcript.json", self.transcript_json, "GET"),
         ]
+        return [Way(path, handler, Who.STAFF, method) for path, handler, method in routes]
 
     async def _call(self, request: Request) -> Call:
         member = await self._sessions.require(request)
-        form: dict[str, str] = {}
-        if request.method == "POST":
-            body = (await read_body(request, _FORM)).decode("utf-8", "replace")
-            try:
-                pairs = parse_qs(body, keep_blank_values=True, max_num_fields=30)
-            except ValueError as error:
-                raise HTTPException(400, "The form has too many fields.") from error
-            form = {name: values[0] for name, values in pairs.items()}
-            check_csrf(member, form)
+        form = await form_of(request) if request.method == "POST" else {}
         reader = Reader(
             name=member.name,
             t=labels()[language_of(request)],
@@ -172,6 +165,7 @@ class DeskPages:
         return {
             "queue": queue_view(found, wanted, call.reader),
             "incidents": [incident_view(one, call.reader) for one in incidents],
+            "troubles": self._desk.troubles(),
         }
 
     def _remember(self, call: Call, answer: Response) -> Response:
@@ -179,7 +173,7 @@ class DeskPages:
             names = {"state": "state", "platform": "platform", "lang": "tongue"}
             wanted = self._wanted(call)
             kept = urlencode({names[k]: v for k, v in wanted.items() if k in names})
-            answer.set_cookie(_FILTERS, kept, path="/desk", httponly=True, samesite="strict")
+            keep(call.request, answer, _FILTERS, kept, "/desk")
         return answer
 
     # One case

@@ -13,43 +13,32 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
 
 from jinja2 import Environment
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
 
+from adapters.web.guard import foreign
 from adapters.web.session import (
     COOKIE,
     Sessions,
-    check_csrf,
     clear_cookie,
+    form_of,
     frame_facts,
+    is_safe,
+    keep,
     page_answer,
     set_cookie,
 )
-from adapters.web.stream import read_body
 from adapters.web.view import templates, why_not
+from adapters.web.ways import Way, Who
 from core.errors import DeskError
 from core.ports import Desk, StaffMember
 
 HOME = "/desk"
 _DOOR = "heed_door"
+_KNOWN = "heed_known"  # says that somebody has logged in with this browser before
 _LOCAL = re.compile(r"/(?![/\\])[!-~]*")
-_FORM = 64 * 1024
-_FIELDS = 250
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """Return the fields of a form. Raises HTTPException for one that is too large."""
-    body = (await read_body(request, _FORM)).decode("utf-8", "replace")
-    try:
-        pairs = parse_qs(body, keep_blank_values=True, max_num_fields=_FIELDS)
-    except ValueError as error:
-        raise HTTPException(400, "The form has too many fields.") from error
-    return {name: values[0] for name, values in pairs.items()}
 
 
 def local(path: str) -> str:
@@ -76,13 +65,13 @@ class Login:
         self._sessions = sessions
         self._templates: Environment = templates()
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the routes; they are open to everybody."""
+    def routes(self) -> list[Way]:
+        """Return the routes: in for everybody, out for who is in."""
         return [
-            Route("/login", self.page),
-            Route("/login", self.enter, methods=["POST"]),
-            Route("/logout", self.leave, methods=["POST"]),
-            Route("/logout/everywhere", self.leave_everywhere, methods=["POST"]),
+            Way("/login", self.page, Who.ANYBODY),
+            Way("/login", self.enter, Who.ANYBODY, "POST"),
+            Way("/logout", self.leave, Who.STAFF, "POST"),
+            Way("/logout/everywhere", self.leave_everywhere, Who.STAFF, "POST"),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -103,8 +92,14 @@ class Login:
         }
         html = self._templates.get_template("login.html").render(**facts)
         answer = page_answer(request, html, asked.status)
-        safe = request.url.scheme == "https"
-        answer.set_cookie(_DOOR, door, path="/login", secure=safe, httponly=True, samesite="strict")
+        answer.set_cookie(
+            _DOOR,
+            door,
+            path="/login",
+            secure=is_safe(request),
+            httponly=True,
+            samesite="strict",
+        )
         return answer
 
     async def enter(self, request: Request) -> Response:
@@ -113,11 +108,12 @@ class Login:
         onward, name = form.get("next", ""), form.get("name", "")
         t = frame_facts(request, None, "login")["t"]
         words = t["login"]
-        if not _agrees(request, form):
+        if foreign(request) or not _agrees(request, form):
             asked = _Asked(name=name, problem=words["no_cookie"], status=403)
             return await self._draw(request, None, onward, asked)
         try:
-            secret = await self._desk.log_in(name, form.get("password", ""))
+            known = request.cookies.get(_KNOWN, "")
+            secret = await self._desk.log_in(name, form.get("password", ""), known=known)
         except DeskError as error:
             asked = _Asked(name=name, problem=why_not(error, t), status=429)
             return await self._draw(request, None, onward, asked)
@@ -129,6 +125,7 @@ class Login:
             await self._desk.log_out(before)
         answer = RedirectResponse(local(onward), 303)
         set_cookie(request, answer, secret)
+        keep(request, answer, _KNOWN, await self._desk.recognise(name), "/login")
         return answer
 
     async def leave(self, request: Request) -> Response:
@@ -140,11 +137,7 @@ class Login:
         return await self._leave(request, everywhere=True)
 
     async def _leave(self, request: Request, *, everywhere: bool) -> Response:
-        form = await form_of(request)
-        member = await self._sessions.member(request)
-        if member is not None:
-            check_csrf(member, form)
-            await self._desk.log_out(request.cookies.get(COOKIE, ""), everywhere=everywhere)
+        await self._desk.log_out(request.cookies.get(COOKIE, ""), everywhere=everywhere)
         answer = RedirectResponse("/login", 303)
         clear_cookie(request, answer)
         return answer

@@ -15,14 +15,13 @@ from urllib.parse import urlencode
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from adapters.web.charts import HEIGHT, NAMES, WIDTH, Chart, as_csv, charts, links, table
 from adapters.web.desk_view import offset_of
-from adapters.web.login import form_of
 from adapters.web.numbers import Speech
-from adapters.web.session import Sessions, check_csrf, frame_facts, language_of, page_answer
+from adapters.web.session import Sessions, form_of, frame_facts, language_of, page_answer
 from adapters.web.view import labels, templates, why_not
+from adapters.web.ways import Way, Who
 from core.errors import DeskError
 from core.ports import Clock, Desk, StaffMember
 
@@ -126,12 +125,12 @@ class Pictures:
         self._clock = clock
         self._templates = templates()
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the routes; each asks for somebody who is logged in."""
+    def routes(self) -> list[Way]:
+        """Return the routes, all of them for staff."""
         return [
-            Route("/pictures", self.page),
-            Route("/pictures/sample", self.sample, methods=["POST"]),
-            Route("/pictures/{name}.csv", self.file),
+            Way("/pictures", self.page, Who.STAFF),
+            Way("/pictures/sample", self.sample, Who.STAFF, "POST"),
+            Way("/pictures/{name}.csv", self.file, Who.STAFF),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -170,7 +169,6 @@ class Pictures:
 
     async def file(self, request: Request) -> Response:
         """Return the rows of one chart as a CSV file, which spreadsheets read as UTF-8."""
-        await self._sessions.require(request)
         name = request.path_params["name"]
         if name not in NAMES:
             raise HTTPException(404, "There is no such chart.")
@@ -185,7 +183,6 @@ class Pictures:
         """Make the sample, or take it away again."""
         member = await self._sessions.require(request)
         form = await form_of(request)
-        check_csrf(member, form)
         try:
             await self._desk.sample(make=form.get("do") == "make")
         except DeskError as error:

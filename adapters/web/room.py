@@ -13,17 +13,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_args
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from adapters.web.arrival import ROOM, clean, web_arrival, web_key
 from adapters.web.explain import trace_view, why_view
-from adapters.web.stream import EVENT_STREAM, STILL_HERE, frame, heartbeat, json_answer, read_body
+from adapters.web.session import LANGUAGE, form_of, keep
+from adapters.web.stream import EVENT_STREAM, STILL_HERE, frame, heartbeat, json_answer
 from adapters.web.view import (
     HERE,
     choose_language,
@@ -35,13 +34,12 @@ from adapters.web.view import (
     templates,
     why_not,
 )
+from adapters.web.ways import Way, Who, files
 from core.errors import DeskError, HeedError, NeedsConfirm, StoreError
 from core.message import Author, ConversationKey
 from core.ports import Clock, Desk, Event, StaffVerb
 
 STAFF = "Sam"  # who acts at the desk of the room, where nobody logs in
-_FORM = 64 * 1024
-_LANGUAGE = "heed_language"
 _VERBS: dict[str, StaffVerb] = {verb: verb for verb in get_args(StaffVerb) if verb != "assign"}
 _SPEAKING = frozenset({"reply", "note"})
 
@@ -116,17 +114,17 @@ class Room:
         self._templates = templates()
         self._following: set[asyncio.Task[None]] = set()
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the routes; the wall around them is the adapter's."""
+    def routes(self) -> list[Way]:
+        """Return the routes, all of them for this machine's own browser."""
         return [
-            Route("/", self.page),
-            Route("/room/state", self.state),
-            Route("/room/events", self.events),
-            Route("/room/why", self.why),
-            Route("/room/say", self.say, methods=["POST"]),
-            Route("/room/act", self.act, methods=["POST"]),
-            Route("/room/model", self.model, methods=["POST"]),
-            Mount("/room/static", StaticFiles(directory=HERE / "static")),
+            Way("/", self.page, Who.HERE),
+            Way("/room/state", self.state, Who.HERE),
+            Way("/room/events", self.events, Who.HERE),
+            Way("/room/why", self.why, Who.HERE),
+            Way("/room/say", self.say, Who.HERE, "POST"),
+            Way("/room/act", self.act, Who.HERE, "POST"),
+            Way("/room/model", self.model, Who.HERE, "POST"),
+            files("/room/static", HERE / "static", Who.HERE),
         ]
 
     async def close(self) -> None:
@@ -136,17 +134,10 @@ class Room:
         await asyncio.gather(*self._following, return_exceptions=True)
 
     async def _visit(self, request: Request) -> Visit:
-        form: dict[str, str] = {}
-        if request.method == "POST":
-            body = (await read_body(request, _FORM)).decode("utf-8", "replace")
-            try:
-                pairs = parse_qs(body, keep_blank_values=True, max_num_fields=20)
-            except ValueError as error:
-                raise HTTPException(400, "The form has too many fields.") from error
-            form = {name: values[0] for name, values in pairs.items()}
+        form = await form_of(request) if request.method == "POST" else {}
         told = form.get("person") or request.query_params.get("person") or PERSONS[0].id
         asked = request.query_params.get("lang", "")
-        cookie = asked if asked in labels() else request.cookies.get(_LANGUAGE, "")
+        cookie = asked if asked in labels() else request.cookies.get(LANGUAGE, "")
         return Visit(
             person=_person(told),
             language=choose_language(cookie, request.headers.get("accept-language", "")),
@@ -162,7 +153,7 @@ class Room:
         pane = "desk" if request.query_params.get("pane") == "desk" else "person"
         answer = await self._draw(visit, pane=pane)
         if request.query_params.get("lang") == visit.language:
-            answer.set_cookie(_LANGUAGE, visit.language, 365 * 86400, samesite="strict")
+            keep(request, answer, LANGUAGE, visit.language)
         return answer
 
     async def _draw(self, visit: Visit, *, pane: str, notice: Notice | None = None) -> Response:

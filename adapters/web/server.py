@@ -11,85 +11,32 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message as Sent, Receive, Scope, Send
 
 from adapters.web.api import Api, Ready, Webhook
 from adapters.web.arrival import BOT, PLATFORM
 from adapters.web.desk import DeskPages
 from adapters.web.guard import Guard, Pace
+from adapters.web.line import Bounds, Line
 from adapters.web.login import Login
 from adapters.web.pictures import Pictures
 from adapters.web.room import Room
-from adapters.web.session import LoggedOut, Sessions, logged_out
+from adapters.web.session import LoggedOut, NotAdmin, Sessions, logged_out, not_admin
 from adapters.web.settings import SettingsPage
-from adapters.web.stream import json_answer
+from adapters.web.shell import Shell, refusal
 from adapters.web.view import HERE
+from adapters.web.ways import Check, Wall, Who, files
 from core.errors import EngineBusy, EngineError, Refused, SetupError, StoreError
 from core.message import File, Media, Place, Post, Receipt, TextLimit
 from core.ports import Clock, Desk, Gate, Health, Remember, Sketch
 
-_CODES = {
-    400: "bad_request",
-    401: "unauthorized",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    409: "conflict",
-    413: "too_large",
-    429: "too_many",
-    503: "unavailable",
-}
-_HEADERS = [
-    (
-        b"content-security-policy",
-        b"default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    # Not no-referrer: with that a browser sends 'Origin: null' even from our own forms.
-    (b"referrer-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
-]
-
-
-def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the one form every refusal has."""
-    error = {"code": _CODES.get(status, "error"), "message": message}
-    return json_answer({"error": error}, status, dict(headers or {}))
-
-
-class _Shell:
-    """Around everything: the headers of every answer, and the wall of the try-it room."""
-
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
-        self._app = app
-        self._guard = guard
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_on(sent: Sent) -> None:
-            if sent["type"] == "http.response.start":
-                told = {name for name, _ in sent["headers"]}
-                sent["headers"].extend(pair for pair in _HEADERS if pair[0] not in told)
-            await send(sent)
-
-        app = self._app
-        if scope["path"] == "/" or scope["path"].startswith("/room"):
-            why = self._guard.outsider(Request(scope))
-            app = app if why is None else refusal(403, why)
-        await app(scope, receive, send_on)
+_USUAL = Bounds()
 
 
 class _Server(uvicorn.Server):
@@ -117,21 +64,26 @@ class WebAdapter:
         port: int,
         token: str = "",
         ready: Ready,
+        standing: Ready | None = None,
+        refused: Callable[[int], object] = int,
         metrics: Callable[[], bytes],
         webhooks: Mapping[str, Webhook] | None = None,
         per_minute: int = 60,
+        bounds: Bounds = _USUAL,
     ) -> None:
         self._host = host
         self._port = port
+        self._bounds = bounds
         self._socket: socket.socket | None = None
         self._serving = False
         self._closing = asyncio.Event()
-        guard = Guard(host, token)
+        guard = Guard(host, token, clock)
         api = Api(
             desk=desk,
             guard=guard,
             clock=clock,
             ready=ready,
+            standing=standing or ready,
             metrics=metrics,
             webhooks=webhooks or {},
             pace=Pace(per_minute),
@@ -140,29 +92,41 @@ class WebAdapter:
         self._room = Room(desk, clock=clock, ready=ready, closing=self._closing)
         sessions = Sessions(desk)
         pages = DeskPages(desk, sessions=sessions, clock=clock, closing=self._closing)
-        self._app = Starlette(
-            routes=[
-                *api.routes(),
-                *self._room.routes(),
-                *pages.routes(),
-                *Login(desk, sessions=sessions).routes(),
-                *SettingsPage(desk, sessions=sessions).routes(),
-                *Pictures(desk, sessions=sessions, clock=clock).routes(),
-                Mount("/static", StaticFiles(directory=HERE / "static")),
-            ],
-            middleware=[Middleware(_Shell, guard=guard)],
+        checks: dict[Who, Check] = {
+            Who.ANYBODY: _everybody,
+            Who.HERE: guard.admit_here,
+            Who.CALLER: guard.admit,
+            Who.READER: guard.admit_reader,
+            Who.PLATFORM: api.admit_push,
+            Who.STAFF: sessions.admit,
+            Who.ADMIN: sessions.admit_admin,
+        }
+        ways = [
+            *api.routes(),
+            *self._room.routes(),
+            *pages.routes(),
+            *Login(desk, sessions=sessions).routes(),
+            *SettingsPage(desk, sessions=sessions).routes(),
+            *Pictures(desk, sessions=sessions, clock=clock).routes(),
+            files("/static", HERE / "static", Who.ANYBODY),
+        ]
+        self.wall = Wall(ways, checks=checks, form=sessions.check_form)
+        inside = Starlette(
             exception_handlers={
                 HTTPException: _refused,
                 LoggedOut: logged_out,
+                NotAdmin: not_admin,
                 StoreError: _not_now,
                 EngineError: _not_now,
                 Exception: _broken,
             },
         )
+        inside.router = self.wall
+        self._app = Shell(inside, refused)
 
     @property
-    def app(self) -> Starlette:
-        """The ASGI application."""
+    def app(self) -> Shell:
+        """The ASGI application; `wall` is its table of routes."""
         return self._app
 
     @property
@@ -211,6 +175,7 @@ class WebAdapter:
             await self.bind()
         config = uvicorn.Config(
             self._app,
+            http=partial(Line, bounds=self._bounds),  # type: ignore[arg-type]
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -271,6 +236,10 @@ class WebAdapter:
     def health(self) -> Health:
         """Say whether the port is being served."""
         return Health(state="ok" if self._serving else "connecting", name=self.url)
+
+
+async def _everybody(_request: Request) -> None:
+    """Let anybody pass."""
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

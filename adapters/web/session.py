@@ -7,25 +7,31 @@ the desk knows. A form proves that it comes from our own page by bringing the me
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from adapters.web.stream import EVENT_STREAM, json_answer
-from adapters.web.view import choose_language, labels
+from adapters.web.guard import foreign
+from adapters.web.stream import EVENT_STREAM, json_answer, read_body
+from adapters.web.view import choose_language, labels, templates
 from core.ports import Desk, StaffMember
 
 COOKIE = "heed_session"
 LANGUAGE = "heed_language"
-_KEPT = 30 * 86400  # by the browser; the desk ends a session that is idle much earlier
+_KEPT: Final = 30 * 86400  # by the browser; the desk ends a session that is idle much earlier
+_FORM: Final = 64 * 1024
+_FIELDS: Final = 250
 
 
 class LoggedOut(Exception):
     """Nobody is logged in with this request; `logged_out` makes the answer to it."""
+
+
+class NotAdmin(Exception):
+    """Somebody is logged in who may not come here; `not_admin` makes the answer to it."""
 
 
 class Sessions:
@@ -52,14 +58,35 @@ class Sessions:
             raise LoggedOut
         return member
 
+    async def admit(self, request: Request) -> None:
+        """Let staff pass. Raises LoggedOut."""
+        await self.require(request)
 
-def check_csrf(member: StaffMember, form: Mapping[str, str]) -> None:
-    """Let a form of our own page pass. Raises HTTPException 403 for any other."""
-    given = form.get("csrf", "").encode("utf-8", "replace")
-    if not hmac.compare_digest(given, member.csrf.encode()):
-        raise HTTPException(
-            403, "This form is from an earlier log-in or another page: load the page again."
-        )
+    async def admit_admin(self, request: Request) -> None:
+        """Let admins pass. Raises LoggedOut, or NotAdmin."""
+        if not (await self.require(request)).admin:
+            raise NotAdmin
+
+    async def check_form(self, request: Request) -> None:
+        """Let a form of our own page pass. Raises HTTPException 403 for any other."""
+        member, form = await self.require(request), await form_of(request)
+        given = form.get("csrf", "").encode("utf-8", "replace")
+        if foreign(request) or not hmac.compare_digest(given, member.csrf.encode()):
+            raise HTTPException(
+                403, "This form is from an earlier log-in or another page: load the page again."
+            )
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """Return the fields of a form, read once. Raises HTTPException for one that is too large."""
+    if not hasattr(request.state, "form"):
+        body = (await read_body(request, _FORM)).decode("utf-8", "replace")
+        try:
+            pairs = parse_qs(body, keep_blank_values=True, max_num_fields=_FIELDS)
+        except ValueError as error:
+            raise HTTPException(400, "The form has too many fields.") from error
+        request.state.form = {name: values[0] for name, values in pairs.items()}
+    return dict(request.state.form)
 
 
 def set_cookie(request: Request, answer: Response, secret: str) -> None:
@@ -69,7 +96,20 @@ def set_cookie(request: Request, answer: Response, secret: str) -> None:
         secret,
         _KEPT,
         path="/",
-        secure=_safe(request),
+        secure=is_safe(request),
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def keep(request: Request, answer: Response, name: str, value: str, path: str = "/") -> None:
+    """Let the browser remember a choice for a year; no script needs to read it."""
+    answer.set_cookie(
+        name,
+        value,
+        365 * 86400,
+        path=path,
+        secure=is_safe(request),
         httponly=True,
         samesite="strict",
     )
@@ -77,10 +117,12 @@ def set_cookie(request: Request, answer: Response, secret: str) -> None:
 
 def clear_cookie(request: Request, answer: Response) -> None:
     """Take the session away from the browser."""
-    answer.delete_cookie(COOKIE, path="/", secure=_safe(request), httponly=True, samesite="strict")
+    answer.delete_cookie(
+        COOKIE, path="/", secure=is_safe(request), httponly=True, samesite="strict"
+    )
 
 
-def _safe(request: Request) -> bool:
+def is_safe(request: Request) -> bool:
     """Say whether the browser speaks https, to us or to the proxy in front of us."""
     told = request.headers.get("x-forwarded-proto", request.url.scheme)
     return told.split(",")[0].strip().lower() == "https"
@@ -102,9 +144,18 @@ async def logged_out(request: Request, _error: Exception) -> Response:
         words = "You are logged out: log in again."
         return json_answer({"error": {"code": "unauthorized", "message": words}}, 401)
     path = request.url.path
+    if path.startswith("/logout"):  # they are out already
+        return RedirectResponse("/login", 303)
     if request.method not in ("GET", "HEAD"):
         path = "/" + path.strip("/").split("/")[0]
     return RedirectResponse("/login?" + urlencode({"next": path}), 303)
+
+
+async def not_admin(request: Request, _error: Exception) -> Response:
+    """Tell somebody of staff that this is for admins."""
+    facts = frame_facts(request, request.state.member, "settings")
+    html = templates().get_template("settings_refused.html").render(**facts)
+    return page_answer(request, html, 403)
 
 
 def language_of(request: Request) -> str:
@@ -131,5 +182,5 @@ def page_answer(request: Request, html: str, status: int = 200) -> Response:
     answer = HTMLResponse(html, status)
     asked = request.query_params.get("lang", "")
     if asked in labels():
-        answer.set_cookie(LANGUAGE, asked, 365 * 86400, samesite="strict")
+        keep(request, answer, LANGUAGE, asked)
     return answer

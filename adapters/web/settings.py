@@ -7,7 +7,7 @@ form is sent on, so that two admins do not undo each other's work.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 from urllib.parse import urlencode
@@ -15,25 +15,22 @@ from urllib.parse import urlencode
 from jinja2 import Environment
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
 
-from adapters.web.login import form_of
 from adapters.web.session import (
     Sessions,
-    check_csrf,
+    form_of,
     frame_facts,
     is_part,
     language_of,
     page_answer,
 )
 from adapters.web.view import labels, templates, why_not
+from adapters.web.ways import Way, Who
 from core.errors import DeskError, HeedError
 from core.ports import Desk, StaffMember
 
 _SAID = frozenset({"saved", "kept", "removed", "unchanged"})  # what ?done= may say
 _SWITCH = ("true", "false")
-
-Handler = Callable[[Request, StaffMember], Awaitable[Response]]
 
 
 class SettingsPage:
@@ -44,35 +41,20 @@ class SettingsPage:
         self._sessions = sessions
         self._templates: Environment = templates()
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the routes; each asks for an admin who is logged in."""
+    def routes(self) -> list[Way]:
+        """Return the routes, all of them for admins."""
         return [
-            Route("/settings", self._admin(self._page)),
-            Route("/settings", self._admin(self._change), methods=["POST"]),
-            Route("/settings/preview", self._admin(self._preview), methods=["POST"]),
-            Route("/settings/saved", self._admin(self._save_reply), methods=["POST"]),
-            Route("/settings/doctor", self._admin(self._doctor)),
+            Way("/settings", self._page, Who.ADMIN),
+            Way("/settings", self._change, Who.ADMIN, "POST"),
+            Way("/settings/preview", self._preview, Who.ADMIN, "POST"),
+            Way("/settings/saved", self._save_reply, Who.ADMIN, "POST"),
+            Way("/settings/doctor", self._doctor, Who.ADMIN),
         ]
-
-    def _admin(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        async def enter(request: Request) -> Response:
-            member = await self._sessions.require(request)
-            if not member.admin:
-                facts = frame_facts(request, member, "settings")
-                html = self._templates.get_template("settings_refused.html").render(**facts)
-                return page_answer(request, html, 403)
-            return await handler(request, member)
-
-        return enter
-
-    async def _form(self, request: Request, member: StaffMember) -> dict[str, str]:
-        form = await form_of(request)
-        check_csrf(member, form)
-        return form
 
     # --- reading --------------------------------------------------------------------------
 
-    async def _page(self, request: Request, member: StaffMember) -> Response:
+    async def _page(self, request: Request) -> Response:
+        member = await self._sessions.require(request)
         done = request.query_params.get("done", "")
         return await self._draw(request, member, done=done if done in _SAID else "")
 
@@ -104,8 +86,9 @@ class SettingsPage:
         html = self._templates.get_template("settings.html").render(**facts)
         return page_answer(request, html, status)
 
-    async def _doctor(self, request: Request, member: StaffMember) -> Response:
+    async def _doctor(self, request: Request) -> Response:
         """Show doctor's report: a part for htmx, the whole page for who follows the link."""
+        member = await self._sessions.require(request)
         report = await self._desk.doctor()
         if not is_part(request):
             return await self._draw(request, member, report=report)
@@ -114,8 +97,9 @@ class SettingsPage:
 
     # --- changing -------------------------------------------------------------------------
 
-    async def _change(self, request: Request, member: StaffMember) -> Response:
-        form = await self._form(request, member)
+    async def _change(self, request: Request) -> Response:
+        member = await self._sessions.require(request)
+        form = await form_of(request)
         wanted = changes(form)
         try:
             await self._desk.change_settings(wanted, member.name)
@@ -124,9 +108,10 @@ class SettingsPage:
             return await self._draw(request, member, form=form, problem=problem, status=400)
         return _back("saved" if wanted else "unchanged")
 
-    async def _preview(self, request: Request, member: StaffMember) -> Response:
+    async def _preview(self, request: Request) -> Response:
         """Say what the values in the form would have meant for the last messages."""
-        form = await self._form(request, member)
+        member = await self._sessions.require(request)
+        form = await form_of(request)
         problem = ""
         try:
             found = await self._desk.preview(changes(form))
@@ -144,9 +129,10 @@ class SettingsPage:
             request, member, form=form, problem=problem, tried=tried, status=status
         )
 
-    async def _save_reply(self, request: Request, member: StaffMember) -> Response:
+    async def _save_reply(self, request: Request) -> Response:
         """Keep a saved reply; with `remove`, or without a text, take it away."""
-        form = await self._form(request, member)
+        member = await self._sessions.require(request)
+        form = await form_of(request)
         remove = form.get("remove", "")
         text = "" if remove else form.get("text", "")
         words = _words(request)

@@ -40,7 +40,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """Return the body. Raises HTTPException 413 past `limit` bytes, whatever length was told."""
     told = request.headers.get("content-length", "")
     body = bytearray()
-    if not told.isdecimal() or int(told) <= limit:
+    if not (told.isascii() and told.isdecimal()) or int(told[:20]) <= limit:
         try:
             async for chunk in request.stream():
                 body += chunk

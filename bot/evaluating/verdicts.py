@@ -95,18 +95,15 @@ def read(settings: Settings, *, since: float = 0.0, words: bool = False) -> tupl
     Raises SetupError where the database cannot be used.
     """
     from bot.database import check
+    from bot.sealing import opened
     from bot.tuning import Tuning
-    from core.store import Inline, Store
 
     check(settings.database.url)
-    store = Store(settings.database.url, Inline)
-    try:
+    with opened(settings) as store:
         tuning = Tuning(settings, store, time.time)
         asyncio.run(tuning.load())
         kept = store.read_now(lambda connection: judged(connection, since=since, words=words))
         return tuning.current(), kept
-    finally:
-        store.close()
 
 
 def alerts_of(kept: Judged) -> list[Alert]:

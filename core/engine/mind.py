@@ -18,12 +18,15 @@ from core.engine.ports import Capacity, Joint, ReplyRequest, Started, Tagger, Wr
 from core.errors import EngineBusy, EngineError, EngineFailed, EngineNotReady, PromptError
 from core.message import ConversationKey, Tagging
 
+GRACE = 5.0  # seconds an engine may be over its own time before it counts as hung
+
 
 class Engine(Tagger, Writer, Protocol):
     """A model that tags and writes.
 
     It may also have `mending`: it broke down and is about to come back by itself, so that a reply
-    had better wait; and `writes`: False where it only tags and the phrase book writes.
+    had better wait; `writes`: False where it only tags and the phrase book writes; and `hosts`:
+    the other machines that it sends words to.
     """
 
     @property
@@ -86,6 +89,11 @@ class Mind:
         """Whether replies are a model's; if not, the phrase book answers whatever was heard."""
         engine = self.engine
         return engine is not None and not self.strict and bool(getattr(engine, "writes", True))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The other machines that the words of people are sent to."""
+        return tuple(getattr(self.engine, "hosts", ()))
 
     @property
     def knowledge(self) -> str:
@@ -224,6 +232,15 @@ async def _begin(
             asked_again = True
             while _mending(engine):  # noqa: ASYNC110 - it is mended in its own threads
                 await asyncio.sleep(0.05)
+
+
+async def take_back(writer: Writer | None, started: Started | None) -> None:
+    """Cancel a reply that was begun, if one was; an engine that hangs is not waited for."""
+    if writer is None or started is None:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GRACE):
+            await writer.cancel(started)
 
 
 def _words(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.engine.calibrations import CalibrationBook, Sheet, mark_server
@@ -31,6 +31,7 @@ from core.engine.server import (
 )
 from core.errors import EngineBusy, EngineFailed, EngineNotReady, SetupError
 from core.message import ConversationKey, Level, Tagging
+from core.personal import Veil
 from core.prompts import PromptBook, ReplyPrompt, Task
 
 _CHARS_PER_TOKEN = 8  # a reply with more than this is not the one that was asked for
@@ -43,6 +44,7 @@ class _Reply:
 
     prompt: ReplyPrompt
     messages: list[Line]  # without the header
+    veil: Veil  # what stands in them for personal data
     withdrawn: bool = False
     spoken: bool = False
     said: int = 0  # characters
@@ -58,7 +60,8 @@ class RemoteEngine:
     lists. `seconds` is how long one tag, or the silence before a reply, may last. A server that
     fails again and again is left alone for a while (see Circuit): then the engine is not ready,
     and refuses at once. A task's `opening` is not used: nothing can be put into a remote model's
-    mouth. Tags are told by what `calibration` knows of this model on this server.
+    mouth. Tags are told by what `calibration` knows of this model on this server. With `redact` the
+    server reads placeholders for personal data, and the reply has the data again.
     """
 
     def __init__(  # noqa: PLR0913 - the operator's settings, each with its default
@@ -72,6 +75,7 @@ class RemoteEngine:
         history_tokens: int = 1500,
         slots: int = 8,
         calibration: CalibrationBook | None = None,
+        redact: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server = Server(url, api_key, seconds=seconds, connections=2 * slots + 2, clock=clock)
@@ -84,6 +88,7 @@ class RemoteEngine:
         self._circuit = Circuit(clock, (Away, Overloaded))
         self._tagging = asyncio.Semaphore(slots)
         self._calibration = calibration
+        self._redact = redact
         self._sheet: Sheet | None = None  # what is known of the model, once it is
         self._logprobs = True  # until the server shows that it has none
         self._ready = False
@@ -93,6 +98,11 @@ class RemoteEngine:
     def name(self) -> str:
         """The model's name, as shown and stored; the server's until the model is known."""
         return self._model or self._server.host
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The machine that the words of people are sent to; () for this very one."""
+        return () if self._server.here else (self._server.host,)
 
     @property
     def ready(self) -> bool:
@@ -117,7 +127,7 @@ class RemoteEngine:
 
     async def _tag(self, task: Task, text: str) -> Tagging:
         async with self._tagging:
-            began, shown = self._clock(), plain(text)
+            began, shown = self._clock(), plain(Veil(on=self._redact)(text))
             messages = [line("system", task.instruction)]
             for one in task.examples:
                 messages += [line("user", one.text), line("assistant", one.label)]
@@ -181,8 +191,9 @@ class RemoteEngine:
         if len(self._running) >= self._slots:
             raise EngineBusy(1.0)
         prompt = self._book.reply()
-        messages = self._window.render(request, prompt)
-        reply = _Reply(prompt=prompt, messages=messages)
+        veil = Veil(on=self._redact)
+        messages = self._window.render(_veiled(request, veil), prompt)
+        reply = _Reply(prompt=prompt, messages=messages, veil=veil)
         self._running.add(reply)
         return Started(
             key=request.key,
@@ -214,9 +225,13 @@ class RemoteEngine:
         reply.spoken = True
         pump = reply.pump = asyncio.create_task(self._pump(started, limits, level, until))
         pump.add_done_callback(lambda _: reply.pieces.put_nowait(None))
+        lifting = reply.veil.lift(started.request.lang)
         try:
             while (piece := await reply.pieces.get()) is not None:
-                yield piece
+                if said := lifting.feed(piece):
+                    yield said
+            if said := lifting.end():
+                yield said
         finally:
             pump.cancel()
             await asyncio.wait((pump,))
@@ -345,6 +360,16 @@ class RemoteEngine:
             raise EngineFailed(f"{self.name} asks to be left alone for {left:.0f} s")
         if left:
             raise EngineBusy(left)
+
+
+def _veiled(request: ReplyRequest, veil: Veil) -> ReplyRequest:
+    """Return a request as a server may read it; what the operator wrote is not touched."""
+    return replace(
+        request,
+        history=tuple(replace(one, text=veil(one.text)) for one in request.history),
+        messages=tuple(map(veil, request.messages)),
+        name=veil(request.name),
+    )
 
 
 async def _end(reply: _Reply) -> None:

@@ -86,6 +86,11 @@ class RoutedEngine:
         """Whether a model speaks; if not, the phrase book answers what was heard."""
         return bool(self._mouths)
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The other machines that either sends words to."""
+        return tuple(host for one in self._engines for host in getattr(one, "hosts", ()))
+
     async def _ask(
         self, engines: Sequence[Engine], call: Callable[[Engine], Awaitable[T]], patience: float
     ) -> tuple[Engine, T]:

@@ -87,7 +87,7 @@ class Server:
         bare = parts.netloc.rpartition("@")[2]
         self._base = base = urlunsplit((parts.scheme, bare, path, "", ""))
         self._bases = (base,) if base.endswith("/v1") else (base, f"{base}/v1")
-        self._quiet = parts.hostname in _QUIET
+        self.here = self._quiet = parts.hostname in _QUIET
         self._seconds = seconds
         self._connections = connections
         self._clock = clock

@@ -78,6 +78,11 @@ class ReplyPrompt:
     sampling: Sampling
     version: str  # reply@hash
 
+    @property
+    def told(self) -> str:
+        """Everything that a model is told here and no reply may repeat."""
+        return "\n".join([self.system, *self.header.values()])
+
     def render(self, name: str = "", lang: str = "und") -> str:
         """Return the system prompt for one person. Raises PromptError."""
         try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
-from core.reply.claims import claim
+from core.reply.claims import KINDS, claim
 from core.reply.facts import facts_in
+from core.reply.leaks import leaks
 from core.reply.loops import loops
 from core.reply.tongue import foreign
 
@@ -21,8 +21,10 @@ _ROLE_TOKENS = re.compile(
     r"|^\s*(system|assistant|user)\s*[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
-_LEAK_WORDS = 12  # so many words of the prompt in a row are a leak
-_LEAK_SIGNS = 30  # the same for scripts without spaces
+_BROKEN = re.compile("[\ud800-\udfff\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # ruins of a text
+_SIGNED = re.compile(
+    r"\A\s*[^\n·.!?]{1,40} · [^\n·.!?]{1,40}(?:\n|\Z)"
+)  # as what staff write is signed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +54,11 @@ def fault(text: str, *, secret: str = "", bounds: Bounds = FREE, whole: bool = T
 def _faults(text: str, secret: str, bounds: Bounds, *, whole: bool) -> Iterator[str]:
     """Yield each fault's name, or nothing in its place; what costs little is looked for first."""
     yield "too long" if len(text) > LONGEST else ""
+    yield "broken" if _BROKEN.search(text) else ""
     yield "role tokens" if _ROLE_TOKENS.search(text) else ""
     yield "repetition" if loops(text) else ""
-    yield "leaked prompt" if secret and _leaks(text, secret) else ""
-    yield claim(text)
+    yield "leaked prompt" if secret and leaks(text, secret) else ""
+    yield KINDS["person"] if _SIGNED.match(text) else claim(text)
     yield INVENTED if bounds.known is not None and facts_in(text) - bounds.known else ""
     yield LANGUAGE if whole and strange(text, bounds) else ""
 
@@ -63,26 +66,3 @@ def _faults(text: str, secret: str, bounds: Bounds, *, whole: bool) -> Iterator[
 def strange(text: str, bounds: Bounds) -> bool:
     """Say whether a text is in a language that the person does not write in."""
     return bool(bounds.asked) and foreign(text, bounds.asked, bounds.before, bounds.fixed)
-
-
-def _leaks(text: str, secret: str) -> bool:
-    runs, pieces = _told(secret)
-    if not runs.isdisjoint(_runs(text)):
-        return True
-    return bool(pieces) and not pieces.isdisjoint(_pieces(text))
-
-
-@lru_cache(maxsize=4)
-def _told(secret: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return what of a secret must not be said: its runs of words, its pieces without spaces."""
-    spaceless = re.search(r"[\u3040-\u9fff]", secret)
-    return frozenset(_runs(secret)), frozenset(_pieces(secret) if spaceless else ())
-
-
-def _runs(text: str) -> Iterator[str]:
-    words = text.lower().split()
-    return (" ".join(words[i : i + _LEAK_WORDS]) for i in range(len(words) - _LEAK_WORDS + 1))
-
-
-def _pieces(text: str) -> Iterator[str]:
-    return (text[i : i + _LEAK_SIGNS] for i in range(len(text) - _LEAK_SIGNS + 1))

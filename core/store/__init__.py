@@ -17,18 +17,20 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.pool import QueuePool
 
 from core.errors import SetupError, StoreBusy, StoreError
 from core.store.connection import REFUSED, Connection
+from core.store.seal import Seal, guard
 from core.tables import metadata
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "Executor",
     "Inline",
     "Operation",
+    "Problem",
+    "Seal",
     "Store",
     "WriterThread",
     "create_tables",
@@ -57,6 +61,10 @@ _PRAGMAS = (
     "secure_delete=ON",
     "temp_store=MEMORY",
     "wal_autocheckpoint=1000",
+)
+_PROOF = (
+    "INSERT INTO cursor (name, value) VALUES ('heed/proof', ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
 
 
@@ -90,7 +98,12 @@ def open_engine(url: str, *, write: bool, linked: bool = True) -> Engine:
 def _pool(url: str, *, write: bool) -> dict[str, Any]:
     if make_url(url).get_backend_name() == "sqlite":
         # Every connection stays with the thread that made it: one writer, a few readers.
-        return {"connect_args": {"check_same_thread": False}, "pool_size": 1 if write else 3}
+        # That holds for one in memory too, whatever the library would choose for it.
+        return {
+            "connect_args": {"check_same_thread": False},
+            "pool_size": 1 if write else 3,
+            "poolclass": QueuePool,
+        }
     return {"pool_size": 1 if write else 3}
 
 
@@ -238,16 +251,37 @@ class _Answers:
             _settle(*self._waiting.popleft())
 
 
-class Store:
-    """The database of one running Heed."""
+class Problem(NamedTuple):
+    """Why the database takes nothing: in words, and since when, in seconds of the event loop."""
 
-    def __init__(self, url: str, executor: Callable[[Engine], Executor] = WriterThread) -> None:
-        self._writing = open_engine(url, write=True)
-        self._reading = open_engine(url, write=False)
+    words: str
+    since: float
+
+
+class Store:
+    """The database of one running Heed. `problem`: the medium took a write no more; None: it does.
+
+    `seal`: what its words are sealed with. A database that needs another key, or none where it is
+    sealed, refuses every operation with SetupError.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        executor: Callable[[Engine], Executor] = WriterThread,
+        *,
+        seal: Seal | None = None,
+    ) -> None:
+        self._writing = guard(open_engine(url, write=True), seal)
+        self._reading = guard(open_engine(url, write=False), seal)
         self._executor = executor(self._writing)
         self._inline = isinstance(self._executor, Inline)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="heed-reader")
         self._waiting: _Answers | None = None
+        self.problem: Problem | None = None
+        self.pending = 0  # operations that wait for their commit
+        self.answered = 0  # operations that were committed, or refused
+        self.refusals: Counter[str] = Counter()  # by kind: busy, error
 
     async def write(self, operation: Operation[T]) -> T:
         """Run an operation in a durable transaction. Raises StoreError, or what it raised."""
@@ -255,13 +289,34 @@ class Store:
         future: asyncio.Future[T] = loop.create_future()
 
         def answer(result: Any, error: Any) -> None:  # noqa: ANN401
+            if isinstance(error, StoreBusy) and self.problem is None:
+                self.problem = Problem(str(error), loop.time())
             if self._inline:
                 _settle(future, result, error)
             else:
                 self._answers(loop).add(future, result, error)
 
-        self._executor.submit(operation, answer)
-        return await future
+        self.pending += 1
+        try:
+            self._executor.submit(operation, answer)
+            return await future
+        except StoreError as error:
+            self.refusals["busy" if isinstance(error, StoreBusy) else "error"] += 1
+            raise
+        finally:
+            self.pending -= 1
+            self.answered += 1
+
+    async def prove(self) -> None:
+        """Write a little after a write was refused; that it stands ends the problem.
+
+        Only this ends it: a transaction that changes nothing stands on a full disk, too. Raises
+        StoreBusy while the problem lasts.
+        """
+        if self.problem is not None:
+            since = self.problem.since
+            await self.write(lambda connection: connection.exec_driver_sql(_PROOF, (str(since),)))
+            self.problem = None
 
     def _answers(self, loop: asyncio.AbstractEventLoop) -> _Answers:
         if self._waiting is None or self._waiting.loop is not loop:
@@ -307,6 +362,34 @@ class Store:
         finally:
             driver.execute("PRAGMA busy_timeout=5000")
             raw.close()
+
+    async def truncate_log(self) -> bool:
+        """Do `erase_log` where nobody waits for it."""
+        if self._inline:
+            return self.erase_log()
+        return await asyncio.to_thread(self.erase_log)
+
+    def compact(self) -> None:
+        """Write the whole file anew, so that nothing is left in it of what was rewritten."""
+        if self._writing.dialect.name != "sqlite":
+            return
+        raw = self._writing.raw_connection()
+        driver = cast("sqlite3.Connection", raw.driver_connection)
+        try:
+            driver.execute("PRAGMA temp_store=DEFAULT")  # a copy of the whole file: not in memory
+            driver.execute("VACUUM")
+        except REFUSED as error:
+            raise _translated(error) from error
+        finally:
+            driver.execute("PRAGMA temp_store=MEMORY")
+            raw.close()
+
+    async def write_anew(self) -> None:
+        """Do `compact` where nobody waits for it. Raises StoreBusy while somebody else writes."""
+        if self._inline:
+            self.compact()
+        else:
+            await asyncio.to_thread(self.compact)
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""

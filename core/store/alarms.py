@@ -100,7 +100,7 @@ def heard(
     connection.execute(update(incident).where(incident.c.id == weight.incident).values(last_at=now))
     timers.put(connection, "calm", now + CALM, subject=str(weight.incident))
     row = connection.execute(select(incident).where(incident.c.id == weight.incident)).one()
-    if now - row.drawn_at < places.REDRAW:  # a flood costs one drawing every few seconds
+    if 0 <= now - row.drawn_at < places.REDRAW:  # a flood costs one drawing every few seconds
         if not timers.runs(connection, "crowd", subject=str(row.id)):
             timers.put(connection, "crowd", row.drawn_at + places.REDRAW, subject=str(row.id))
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
+from core.cells import plain
 from core.message import ConversationKey
 from core.store.connection import Connection
 from core.store.outbox import Lane, Outgoing, enqueue
@@ -36,7 +37,7 @@ def say_aside(
     said = select(history.c.id).where(
         history.c.conversation_id == direct,
         history.c.role == "bot",
-        history.c.text == words,
+        plain(history.c.text) == words,
         history.c.at > now - AGAIN,
     )
     if connection.execute(said).first() is not None:

@@ -14,11 +14,12 @@ from core.store import spent, surroundings
 from core.store.connection import Connection, Ready
 from core.store.record import IS_UNRESOLVED
 from core.store.rows import key_of, message_from_row
-from core.tables import case, colleague, conversation, history, inbox
+from core.tables import case, colleague, conversation, history, inbox, person as humans
 
 TRIES = 5  # after so many a message is set aside and its conversation goes on
 ALONE = 3  # and after so many it is tried alone, so that it takes no neighbour with it
 WAITING = inbox.c.state == literal_column("'waiting'")  # spelled out as in the partial index
+MOST = 50  # messages of one turn: a flood is taken in pieces, so that no transaction is long
 HISTORY = 60  # lines a turn reads at most; the engine trims further, by tokens
 
 OF: BindParameter[int] = bindparam("of")  # a conversation's id
@@ -27,6 +28,7 @@ _BURST = Ready(
     select(*(inbox.c[name] for name in ("id", "kind", "message", "urgent", "tries", "received_at")))
     .where(inbox.c.conversation_id == OF, WAITING)
     .order_by(inbox.c.sequence, inbox.c.id)
+    .limit(literal_column(str(MOST)))
 )
 ROW = Ready(update(inbox).where(inbox.c.id == IT))
 _resolved = case.alias()
@@ -44,6 +46,14 @@ _PERSON = Ready(
         )
         .scalar_subquery()
         .label("resolved_case"),
+        select(func.max(humans.c.opted_out))
+        .where(
+            humans.c.platform == conversation.c.platform,
+            humans.c.user == conversation.c.user,
+            humans.c.opted_out.is_not(None),
+        )
+        .scalar_subquery()
+        .label("opted_out"),
     )
     .select_from(
         conversation.outerjoin(case, (case.c.conversation_id == conversation.c.id) & IS_UNRESOLVED)
@@ -105,6 +115,7 @@ class Start:
     holder: str = ""
     blocked_until: float = 0.0
     staff: bool = False  # who writes works at the desk: never scored, never a case
+    opted_out: bool = False  # who writes is not scored, and no model reads it: their own choice
     wakes: bool = False  # the case is snoozed, and somebody writes
     unreachable: bool = False  # until now they could not be written to
     place_in_line: int = 0  # of a queued case: how many wait as long or longer
@@ -150,11 +161,13 @@ def begin(
     for row in burst:
         connection.execute(ROW, {"it": row.id, "tries": row.tries + 1, "touched_at": now})
     start = _start(connection, conversation_id, burst, now)
-    if burst[0].kind != "said" or start.owner != "bot" or not start.addressed:
-        return start  # no model answers
+    answers = burst[0].kind == "said" and start.owner == "bot" and start.addressed
+    if not answers:
+        return start
     private = start.private
     given = spent.spent(connection, start.key, allowance, now, private=private)
-    around = surroundings.around(connection, start, scope, now) if not private else ()
+    shared = not (private or start.opted_out)
+    around = surroundings.around(connection, start, scope, now) if shared else ()
     return replace(start, spent=given, around=around)
 
 
@@ -201,6 +214,7 @@ def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], n
         unreachable=bool(person.unreachable),
         place_in_line=_place_in_line(connection, person),
         staff=_is_staff(connection, person),
+        opted_out=person.opted_out is not None,
     )
 
 

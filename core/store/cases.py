@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from core.cells import plain
 from core.store.connection import Connection
 from core.tables import case, conversation, history
 
@@ -167,7 +168,7 @@ def _stands(word: str) -> ColumnElement[bool]:
     shown = [word] if word.isascii() else sorted(spellings)
 
     def within(column: Any) -> ColumnElement[bool]:  # noqa: ANN401 - a column of text
-        return or_(*(column.icontains(one[:100], autoescape=True) for one in shown))
+        return or_(*(plain(column).icontains(one[:100], autoescape=True) for one in shown))
 
     said = (
         select(history.c.id)

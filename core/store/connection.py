@@ -19,6 +19,9 @@ from sqlalchemy import CursorResult, Dialect, Executable, Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import UpdateBase
 
+from core.cells import Cipher, cipher_of
+from core.errors import StoreError
+
 REFUSED = (DBAPIError, sqlite3.Error)  # what a database raises that does not do as it is told
 
 Convert = Callable[[Any], Any]
@@ -83,13 +86,17 @@ class Ready:
 
     def __init__(self, core: Select[Any] | UpdateBase) -> None:
         self.core = core
-        self._texts: dict[tuple[str, ...], _Text] = {}
+        self._texts: dict[tuple[Cipher | None, tuple[str, ...]], _Text] = {}
 
     def text(self, dialect: Dialect, names: tuple[str, ...]) -> _Text:
-        """Return what SQLite's driver is to be asked, given values of these names."""
-        text = self._texts.get(names)
+        """Return what SQLite's driver is to be asked, given values of these names.
+
+        A statement is shared by all databases of a process, and each may seal by a key of its own.
+        """
+        known = cipher_of(dialect), names
+        text = self._texts.get(known)
         if text is None:
-            text = self._texts[names] = _Text(self.core, dialect, names)
+            text = self._texts[known] = _Text(self.core, dialect, names)
         return text
 
 
@@ -168,6 +175,13 @@ class Connection:
         values = values or {}
         return statement.text(self.dialect, tuple(values)).run(self._driver, values)
 
-    def exec_driver_sql(self, text: str) -> CursorResult[Any]:
+    @property
+    def driver(self) -> sqlite3.Connection:
+        """SQLite's own connection. Raises StoreError for another database."""
+        if self._driver is None:
+            raise StoreError("this is done with SQLite alone")
+        return self._driver
+
+    def exec_driver_sql(self, text: str, values: tuple[Any, ...] = ()) -> CursorResult[Any]:
         """Run a text of the database's own, such as a PRAGMA."""
-        return self._core.exec_driver_sql(text)
+        return self._core.exec_driver_sql(text, values)

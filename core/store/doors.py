@@ -45,7 +45,7 @@ class Doors:
         if message.kind == "deleted":
             known = _withdrawn(connection, message, now)
             return None if known is None else (replace(arrival, message=known), urgent)
-        if message.kind == "reacted" and not (message.private or _ours(connection, message)):
+        if _is_none_of_ours(connection, message, urgent):
             return None
         if urgent != "crisis":
             lets = self.access.lets(message)
@@ -65,6 +65,22 @@ def _ours(connection: Connection, message: Message) -> bool:
     place = message.key.place
     shown = pairs.find(connection, replace(place, thread=""), message.message_id)
     return shown is not None or feedback.reply_at(connection, place, message.message_id) is not None
+
+
+def _is_none_of_ours(connection: Connection, message: Message, urgent: str) -> bool:
+    """Say whether something said or done among others leaves no row."""
+    if message.kind == "reacted":
+        return not (message.private or _ours(connection, message))
+    return urgent not in GRAVE and _wants_no_ear(connection, message)
+
+
+def _wants_no_ear(connection: Connection, message: Message) -> bool:
+    """Say whether somebody who wants to be left unread talks to others in a group."""
+    if message.private or message.addressed or message.kind not in ("said", "edited"):
+        return False
+    key = message.key
+    unread = people.opted_out(connection, key.platform, key.user) is not None
+    return unread and not _excused(connection, key)
 
 
 def _among_admins(message: Message, urgent: str) -> bool:

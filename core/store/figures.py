@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Select,
     Text,
@@ -21,8 +22,10 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    type_coerce,
 )
 
+from core.cells import plain
 from core.store import feedback, outcomes
 from core.store.connection import Connection
 from core.store.sample import PLATFORM as SAMPLE
@@ -242,7 +245,7 @@ def _latency(connection: Connection, span: Range) -> dict[str, Any]:
         connection.execute(select(func.count()).select_from(decision).where(*judged)).scalar_one()
     )
     judged.append(decision.c.id % (total // READ + 1) == 0)
-    made = decision.c.made
+    made = type_coerce(plain(decision.c.made), JSON)
     written = func.coalesce(made["reply", "reply_ms"].as_float(), made["reply", "ms"].as_float())
     turn = (decision.c.at - inbox.c.received_at) * 1000
     parts = {

@@ -15,7 +15,7 @@ from core.store.outbox import Claim, End, Lane, Outgoing, enqueue, mark
 from core.store.receipts import show_mark
 from core.store.rows import base36
 from core.store.setbacks import end, row_of
-from core.store.streams import BEGUN, take_back
+from core.store.streams import has_shown, take_back
 from core.tables import conversation, outbox
 from core.texts import STAFF
 
@@ -74,7 +74,7 @@ def put_back(
     if person.owner == "bot":
         return ()
     mark(connection, row.id, now, state="withdrawn", error="a human took over")
-    if not row.message_id and row.error != BEGUN:
+    if not has_shown(row):
         return ()
     words = say("withdrawn", person.lang) if person.private else ""
     post = take_back(connection, row, words, now)

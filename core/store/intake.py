@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -192,13 +193,17 @@ def cursors(connection: Connection, prefix: str) -> Mapping[str, str]:
     return {row.name: row.value for row in rows}
 
 
-def waiting(connection: Connection, quiet_since: float) -> list[int]:
-    """Return conversations with an unfinished row that nobody touched since `quiet_since`."""
+def waiting(connection: Connection, quiet_since: float, ahead: float = math.inf) -> list[int]:
+    """Return conversations with an unfinished row that nobody touched since `quiet_since`.
+
+    One that was touched after `ahead`, which is yet to come, is among them: the clock was put back.
+    """
+    touched = func.max(inbox.c.touched_at)
     rows = connection.execute(
         select(inbox.c.conversation_id)
         .where(inbox.c.state == "waiting")
         .group_by(inbox.c.conversation_id)
-        .having(func.max(inbox.c.touched_at) <= quiet_since)
+        .having((touched <= quiet_since) | (touched > ahead))
     )
     return [int(row[0]) for row in rows]
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import JSON, ColumnElement, and_, select, type_coerce
 
+from core.cells import plain
 from core.store import feedback
 from core.store.connection import Connection
 from core.store.sample import PLATFORM as SAMPLE
@@ -127,7 +128,7 @@ def _spoken(connection: Connection, since: float) -> _Rows:
             conversation.c.private,
             inbox.c.message_id,
             inbox.c.kind,
-            inbox.c.message["text"].as_string().label("text"),
+            type_coerce(plain(inbox.c.message), JSON)["text"].as_string().label("text"),
             history.c.deleted,
         )
         .join(conversation, conversation.c.id == decision.c.conversation_id)

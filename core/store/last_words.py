@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from core.engine.ports import ReplyRequest
 from core.message import Said, Scores
+from core.store import people
 from core.store.bursts import HISTORY
 from core.store.connection import Connection
 from core.store.rows import key_of
@@ -15,10 +16,15 @@ _SHOWN = ("user", "bot", "staff", "marker")
 
 
 def request(connection: Connection, conversation_id: int, now: float) -> ReplyRequest | None:
-    """Return what a reply to the person's last words may be made from; None: there are none."""
+    """Return what a reply to the person's last words may be made from; None: there are none.
+
+    Nor are there for whoever wants no model to read them.
+    """
     person = connection.execute(
         select(conversation).where(conversation.c.id == conversation_id)
     ).one()
+    if people.opted_out(connection, person.platform, person.user) is not None:
+        return None
     rows = connection.execute(
         select(history)
         .where(

@@ -9,8 +9,8 @@ transaction that claims it: never after a human has taken over.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, cast
 
 from sqlalchemy import (
     BindParameter,
@@ -33,7 +33,10 @@ OPEN = ("streaming", "queued", "sending")
 # Spelled out as in the partial index: with bound values SQLite would read every post ever sent.
 IS_OPEN = outbox.c.state.in_([literal_column(f"'{state}'") for state in OPEN])
 ALBUM = 1.5  # seconds in which the messages of one album are waited for
+AHEAD = 10.0  # seconds; a row touched so much later than now was dated by another clock
 DOUBT = "nobody knows whether this was sent"  # how the error of a doubtful row begins
+ERASED = "erased while it was being sent"  # error of a row whose words must not stay
+PAUSED = "the platform asked to wait"  # stands in the error of a row that does
 CHANGES = ("edit", "delete", "mark", "react")  # kinds that need a message that is there
 TAKEN_BACK = "taken back"  # cause: the machine has shown words that no longer hold
 IT: BindParameter[int] = bindparam("it")  # a row's id
@@ -98,6 +101,7 @@ class Claim:
     lane: Lane
     album: tuple[int, ...] = ()  # the further rows that leave in the same post
     doubtful: bool = False  # an earlier try may have arrived
+    about: Mapping[str, int] = field(default_factory=dict)  # the ids of what it is about
 
 
 def enqueue(
@@ -158,7 +162,7 @@ def claim(connection: Connection, lane: Lane, now: float) -> Claim | float | Non
             mark(connection, row.id, now, state=verdict)
             continue
         if row.retry_at > now:
-            return float(row.retry_at - now)
+            return _until_due(connection, row, now)
         target = target_of(connection, row)
         if target is None:
             mark(connection, row.id, now, state="withdrawn", error="nothing to change")
@@ -169,8 +173,25 @@ def claim(connection: Connection, lane: Lane, now: float) -> Claim | float | Non
     return None
 
 
+def _until_due(connection: Connection, row: Any, now: float) -> float:  # noqa: ANN401
+    """Return the seconds until a row may go. A clock that was put back makes nobody wait longer."""
+    if row.touched_at <= now + AHEAD:
+        return float(row.retry_at - now)
+    wait = max(0.0, float(row.retry_at - row.touched_at))
+    mark(connection, row.id, now, retry_at=now + wait, first_try_at=_first_try(row, now))
+    return wait
+
+
+def _first_try(row: Any, now: float) -> float | None:  # noqa: ANN401
+    """Return when a row was tried first, by the present clock: no later than now."""
+    if row.first_try_at is None or row.first_try_at <= now:
+        return cast("float | None", row.first_try_at)
+    return now - max(0.0, float(row.touched_at - row.first_try_at))
+
+
 def _claimed(connection: Connection, lane: Lane, row: Any, target: Target, now: float) -> Claim:  # noqa: ANN401
-    first = row.first_try_at if row.first_try_at is not None else now
+    tried = _first_try(row, now)
+    first = now if tried is None else tried
     mark(connection, row.id, now, state="sending", tries=row.tries + 1, first_try_at=first)
     rest = _rest_of_album(connection, lane, row) if row.album else []
     for one in rest:
@@ -181,7 +202,16 @@ def _claimed(connection: Connection, lane: Lane, row: Any, target: Target, now: 
         post=post_of(row, target, now, media),
         album=tuple(one.id for one in rest),
         doubtful=row.error.startswith(DOUBT),
+        about=_about(row),
     )
+
+
+def _about(row: Any) -> dict[str, int]:  # noqa: ANN401 - an outbox row
+    """Return the ids of the message and the conversation that a post is about, as far as known."""
+    ids = {} if row.conversation_id is None else {"conversation": int(row.conversation_id)}
+    if row.cause_kind in ("inbox", "aside"):
+        ids["inbox"] = int(row.cause_id)
+    return ids
 
 
 def _rest_of_album(connection: Connection, lane: Lane, row: Any) -> Sequence[Any]:  # noqa: ANN401
@@ -205,7 +235,7 @@ def _may_leave(row: Any) -> str:  # noqa: ANN401 - a row and its person
 
 def post_of(row: Any, target: Target, now: float, media: tuple[Media, ...] = ()) -> Post:  # noqa: ANN401
     """Return a row (joined with its person) as its adapter sees it."""
-    first = row.first_try_at if row.first_try_at is not None else now
+    first = _first_try(row, now)
     return Post(
         id=row.id,
         kind=row.kind,
@@ -217,7 +247,7 @@ def post_of(row: Any, target: Target, now: float, media: tuple[Media, ...] = ())
         buttons=tuple(Button(label=label, data=data) for label, data in row.buttons or ()),
         message_id=target.message_id or None,
         private=row.staff_thread_id is None and bool(row.private),
-        age=now - first,
+        age=0.0 if first is None else now - first,
         media=media,
         formatted=bool(row.formatted),
         state=row.case_state,

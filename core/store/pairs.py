@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import delete, select, update
 
+from core.cells import plain
 from core.message import ConversationKey, Message, Place
 from core.store.connection import Connection
 from core.store.rows import insert_once, message_from_row
@@ -127,7 +128,7 @@ def last_answer(connection: Connection, case_id: int, who: str) -> int | None:
         .where(
             history.c.case_id == case_id,
             history.c.role == "staff",
-            history.c.name == who,
+            plain(history.c.name) == who,
             history.c.deleted.is_(False),
         )
         .order_by(history.c.id.desc())
@@ -144,7 +145,7 @@ def conversation_named(connection: Connection, name: str) -> int | None:
         return None if found is None else int(found)
     platform, _, user = name.partition(":")
     exact = (conversation.c.platform == platform) & (conversation.c.user == user)
-    named = exact if user else conversation.c.name == name
+    named = exact if user else plain(conversation.c.name) == name
     rows = connection.execute(
         select(conversation.c.id).where(
             named, conversation.c.private, conversation.c.forgotten.is_(False)

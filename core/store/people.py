@@ -6,17 +6,26 @@ conversation names them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, delete, func, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, update
 
 from core.errors import DeskError
 from core.message import ConversationKey
-from core.store.connection import Connection
+from core.store import rows
+from core.store.connection import Connection, Ready
 from core.store.rows import insert_id, insert_once
 from core.tables import colleague, conversation, person, remark, staff
 
 Human = tuple[str, str, str]  # platform, bot, user
+_UNREAD = Ready(
+    select(person.c.opted_out).where(
+        person.c.platform == bindparam("platform"),
+        person.c.user == bindparam("user"),
+        person.c.opted_out.is_not(None),
+    )
+)
 
 
 class StaffRow(NamedTuple):
@@ -47,6 +56,30 @@ def find(connection: Connection, platform: str, user: str) -> list[int]:
         )
     )
     return [int(row.id) for row in rows]
+
+
+def key_of(connection: Connection, conversation_id: int) -> ConversationKey:
+    """Return whose conversation it is, and where."""
+    theirs = select(conversation).where(conversation.c.id == conversation_id)
+    return rows.key_of(connection.execute(theirs).one())
+
+
+def keys_of(
+    connection: Connection, conversation_ids: Sequence[int]
+) -> list[tuple[int, ConversationKey]]:
+    """Return conversations with their keys."""
+    found = connection.execute(
+        select(conversation).where(conversation.c.id.in_(conversation_ids))
+    ).all()
+    return [(int(row.id), rows.key_of(row)) for row in found]
+
+
+def is_helped(connection: Connection, conversation_ids: Sequence[int]) -> bool:
+    """Say whether one of these conversations is with a person of the team, or waits for one."""
+    query = select(conversation.c.id).where(
+        conversation.c.id.in_(conversation_ids), conversation.c.owner != "bot"
+    )
+    return connection.execute(query).first() is not None
 
 
 # --- staff of the page ---------------------------------------------------------------------
@@ -215,6 +248,43 @@ def remarks(connection: Connection, key: ConversationKey) -> list[Remark]:
     return [Remark(row.who, row.text, row.at) for row in rows]
 
 
+# --- who wants to be left unread -------------------------------------------------------------
+
+
+def opt_out(connection: Connection, key: ConversationKey, now: float) -> bool:
+    """Note that nothing of a person's is to be scored or read by a model; False: it was so."""
+    if opted_out(connection, key.platform, key.user) is not None:
+        return False
+    _change(connection, key, opted_out=now)
+    return True
+
+
+def opt_in(connection: Connection, key: ConversationKey) -> bool:
+    """End that, whichever bot of the platform was told so; False: there was nothing to end."""
+    theirs = (person.c.platform == key.platform) & (person.c.user == key.user)
+    ended = update(person).where(theirs, person.c.opted_out.is_not(None)).values(opted_out=None)
+    return bool(connection.execute(ended).rowcount)
+
+
+def opted_out(connection: Connection, platform: str, user: str) -> float | None:
+    """Return since when nothing of a person's is scored or read by a model; None: it is.
+
+    They are the same human at every bot of their platform.
+    """
+    found = connection.execute(_UNREAD, {"platform": platform, "user": user}).first()
+    return None if found is None else float(found.opted_out)
+
+
+def is_unread() -> ColumnElement[bool]:
+    """Say so of a row of `conversation`, in a query."""
+    theirs = (
+        person.c.platform == conversation.c.platform,
+        person.c.user == conversation.c.user,
+        person.c.opted_out.is_not(None),
+    )
+    return select(person.c.id).where(*theirs).correlate(conversation).exists()
+
+
 # --- one human on two platforms --------------------------------------------------------------
 
 
@@ -255,13 +325,17 @@ def unlink(connection: Connection, key: ConversationKey) -> bool:
     if own is None or own.linked is None:
         return False
     _change(connection, key, linked=None)
-    left = connection.execute(
-        select(func.count()).select_from(person).where(person.c.linked == own.linked)
-    ).scalar()
-    if left == 1:  # nobody is joined with themselves
-        alone = update(person).where(person.c.linked == own.linked).values(linked=None)
-        connection.execute(alone)
+    part(connection, own.linked)
     return True
+
+
+def part(connection: Connection, group: int) -> None:
+    """Undo a link of which one account is left: nobody is joined with themselves."""
+    left = connection.execute(
+        select(func.count()).select_from(person).where(person.c.linked == group)
+    ).scalar()
+    if left == 1:
+        connection.execute(update(person).where(person.c.linked == group).values(linked=None))
 
 
 def linked(connection: Connection, key: ConversationKey) -> list[Human]:

@@ -208,7 +208,7 @@ def redrawn(  # noqa: PLR0913 - all of it is what a drawing needs
                 staff_thread_id=thread.id,
                 case_state=state,
                 media=on_card(thread.case_id, thread.platform, picture=picture),
-                not_before=thread.drawn_at + REDRAW,
+                not_before=min(thread.drawn_at, now) + REDRAW,  # the clock may have been put back
             )
         )
     if _shown_state(connection, thread.id) != state:

@@ -1,4 +1,4 @@
-"""Forgetting, and handing over what is kept.
+"""Forgetting a person.
 
 Erasing takes every word, score and id of a person out of the database in one transaction. What
 staff have been shown in their chats is taken out by posts that go through the outbox like any
@@ -8,22 +8,23 @@ the last of them has left.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Text, and_, cast, delete, func, literal, not_, null, select, update
+from sqlalchemy import and_, delete, func, literal, not_, select, update
 
-from core.store import feedback
+from core.cells import plain
+from core.store import feedback, people
 from core.store.connection import Connection
-from core.store.outbox import Lane, Outgoing, enqueue
-from core.store.receipts import ERASED
-from core.store.rows import insert_id
+from core.store.kept import SPOKEN, export, poisoned
+from core.store.outbox import ERASED, Lane, Outgoing, enqueue
+from core.store.rows import insert_id, insert_once
 from core.tables import (
     audit,
     case,
     conversation,
+    cursor,
     decision,
     history,
     inbox,
@@ -36,9 +37,7 @@ from core.tables import (
     watcher,
 )
 
-DAY = 86400.0
-SPOKEN = ("user", "bot", "staff")  # lines of the history that somebody said to somebody
-WORDS_AT_ONCE = 5000  # decisions cleaned in one transaction; the rest waits for the next look
+UNCLEAN = "unclean"  # cursor: somebody's rows went, and the file was not yet written anew
 SHOWN = (
     "card",
     "relay",
@@ -48,6 +47,19 @@ SHOWN = (
     "digest",
 )  # staff posts that may hold a person's words
 FILES = ("picture", "transcript")  # and those that are deleted, not written over
+
+
+__all__ = [
+    "Count",
+    "Erased",
+    "bury",
+    "cleaned",
+    "count",
+    "export",
+    "forget",
+    "forget_all",
+    "unclean",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,10 +131,42 @@ def forget(
     return Erased(count=kept, words=words, lanes=tuple(lanes))
 
 
+def forget_all(
+    connection: Connection,
+    conversation_ids: Sequence[int],
+    done: Callable[..., str],
+    copy: str,
+    now: float,
+) -> Erased:
+    """Erase a person in several places; the first is told by `done` of all that was erased."""
+    first, *others = conversation_ids
+    erased = [forget(connection, one, _silent, copy, now) for one in others]
+
+    def all_done(n: int, m: int) -> str:
+        counts = [one.count for one in erased]
+        return done(
+            n=n + sum(one.messages for one in counts), m=m + sum(one.cases for one in counts)
+        )
+
+    told = forget(connection, first, all_done, copy, now)
+    counts = [one.count for one in (*erased, told)]
+    return Erased(
+        count=Count(
+            messages=sum(one.messages for one in counts), cases=sum(one.cases for one in counts)
+        ),
+        words=told.words,
+        lanes=tuple(dict.fromkeys(lane for one in (told, *erased) for lane in one.lanes)),
+    )
+
+
+def _silent(**_counts: int) -> str:
+    return ""
+
+
 def _shown(connection: Connection, conversation_id: int, copy: str) -> Sequence[Any]:
     """Return thread, message id and whether it is a file, of every staff post with their words."""
-    erased = (outbox.c.text == copy) & (outbox.c.state == "sent")
-    filed = outbox.c.kind.in_(FILES) | (cast(outbox.c.media, Text).like("[{%"))
+    erased = (plain(outbox.c.text) == copy) & (outbox.c.state == "sent")
+    filed = outbox.c.kind.in_(FILES) | plain(outbox.c.media).like("[{%")
     posts = select(
         outbox.c.staff_thread_id, outbox.c.message_id, func.max(filed).label("filed")
     ).where(
@@ -131,6 +175,7 @@ def _shown(connection: Connection, conversation_id: int, copy: str) -> Sequence[
         # Edits: what an earlier erasing has not done yet.
         outbox.c.kind.in_((*SHOWN, *FILES, "edit")),
         outbox.c.message_id != "",
+        outbox.c.whisper == "",  # one pair of eyes has seen it, and it goes by itself
         not_(erased),
     )
     found = connection.execute(posts.group_by(outbox.c.staff_thread_id, outbox.c.message_id)).all()
@@ -265,13 +310,16 @@ def _forget_person(connection: Connection, conversation_id: int) -> None:
     )
     if connection.execute(others).first() is not None:
         return  # they are still known in another place: that has an erasing of its own
-    connection.execute(
-        delete(person).where(
-            person.c.platform == home.platform,
-            person.c.bot == home.bot,
-            person.c.user == home.user,
-        )
+    mine = (
+        person.c.platform == home.platform,
+        person.c.bot == home.bot,
+        person.c.user == home.user,
     )
+    groups = connection.execute(select(person.c.linked).where(*mine)).all()
+    connection.execute(delete(person).where(*mine))
+    for row in groups:
+        if row.linked is not None:
+            people.part(connection, row.linked)
 
 
 def _nameless(connection: Connection, conversation_id: int, cause: int) -> list[Outgoing]:
@@ -296,23 +344,11 @@ def _nameless(connection: Connection, conversation_id: int, cause: int) -> list[
 
 
 def _unpoison(connection: Connection, conversation_id: int) -> None:
-    """Remove what could not be read and names this person.
-
-    It need not be JSON, so an id counts wherever it stands as a whole: 42 is neither in 1420, nor
-    in -42 (a group's id), nor in 42.5 (a time).
-    """
-    person = connection.execute(
+    """Remove what could not be read and names this person."""
+    home = connection.execute(
         select(conversation).where(conversation.c.id == conversation_id)
     ).one()
-    named = re.compile(rf"(?<![\w-])(?<!\d\.){re.escape(person.user)}(?![\w-])(?!\.\d)")
-    found = connection.execute(
-        select(poison.c.id, poison.c.raw).where(
-            poison.c.platform == person.platform,
-            poison.c.bot == person.bot,
-            poison.c.raw.contains(person.user, autoescape=True),
-        )
-    )
-    theirs = [row.id for row in found if named.search(row.raw)]
+    theirs = [row.id for row in poisoned(connection, home.platform, home.bot, home.user)]
     connection.execute(delete(poison).where(poison.c.id.in_(theirs)))
 
 
@@ -330,71 +366,19 @@ def bury(connection: Connection) -> int:
             conversation.c.id.not_in(waiting),
         )
     )
+    if gone.rowcount:
+        insert_once(connection, cursor, {"name": UNCLEAN, "value": "1"}, key="name")
     return int(gone.rowcount)
 
 
-def retain(connection: Connection, text_days: int, score_days: int, now: float) -> None:
-    """Let go of texts and scores that are older than the operator keeps them."""
-    texts, scores = now - text_days * DAY, now - score_days * DAY
-    connection.execute(delete(inbox).where(inbox.c.state != "waiting", inbox.c.touched_at < texts))
-    old = outbox.c.state.not_in(("queued", "sending", "streaming")), outbox.c.touched_at < texts
-    connection.execute(delete(outbox).where(*old, outbox.c.staff_thread_id.is_(None)))
-    # What staff were shown can be erased later only as long as we know where it is.
-    connection.execute(update(outbox).where(*old).values(text="", buttons=None))
-    connection.execute(
-        update(history)
-        .where(history.c.at < texts, history.c.text != "")
-        .values(text="", was="", name="", deleted=True)
-    )
-    connection.execute(update(history).where(history.c.at < scores).values(scores=None))
-    connection.execute(delete(decision).where(decision.c.at < scores))
-    connection.execute(delete(poison).where(poison.c.at < texts))
-    _let_words_go(connection, texts)
-
-
-def _let_words_go(connection: Connection, before: float) -> None:
-    """Keep the numbers of old decisions without the words that they quote.
-
-    The notes of a trace name the phrases that matched, and how a reply was made holds its whole
-    prompt. What has no notes any more has been here already.
-    """
-    rows = connection.execute(
-        select(decision.c.id, decision.c.trace)
-        .where(decision.c.at < before, cast(decision.c.trace, Text).like('%"note"%'))
-        .limit(WORDS_AT_ONCE)
-    ).all()
-    for row in rows:
-        trace = [{name: v for name, v in one.items() if name != "note"} for one in row.trace]
-        connection.execute(
-            update(decision).where(decision.c.id == row.id).values(trace=trace, why="", made=null())
-        )
-    connection.execute(
-        update(case).where(case.c.resolved_at < before, case.c.why != "").values(why="")
+def unclean(connection: Connection) -> bool:
+    """Say whether bytes of somebody forgotten may stand in the file's unused space."""
+    return (
+        connection.execute(select(cursor.c.name).where(cursor.c.name == UNCLEAN)).first()
+        is not None
     )
 
 
-def export(connection: Connection, conversation_id: int) -> dict[str, Any]:
-    """Return everything kept of one person in one place, without staff notes, JSON-ready."""
-
-    def rows(table: Any, *columns: str, where: Any = None) -> list[dict[str, Any]]:  # noqa: ANN401
-        query = select(*(table.c[name] for name in columns)).where(
-            table.c.conversation_id == conversation_id
-        )
-        query = query if where is None else query.where(where)
-        return [dict(row) for row in connection.execute(query.order_by(table.c.id)).mappings()]
-
-    person = connection.execute(
-        select(conversation).where(conversation.c.id == conversation_id)
-    ).mappings()
-    columns = ("platform", "chat", "thread", "user", "name", "lang", "mood", "level", "opened_at")
-    return {
-        "person": {name: value for name, value in person.one().items() if name in columns},
-        "messages": rows(
-            history,
-            *("role", "text", "name", "at", "scores", "model", "prompt", "was"),
-            where=history.c.role.in_(SPOKEN),
-        ),
-        "decisions": rows(decision, "at", "rule", "why", "opened", "trace", "mood", "level"),
-        "cases": rows(case, "id", "state", "opened_at", "resolved_at", "rule", "why"),
-        "feedback": feedback.export(connection, conversation_id),
-    }
+def cleaned(connection: Connection) -> None:
+    """Note that the file was written anew since the last of them went."""
+    connection.execute(delete(cursor).where(cursor.c.name == UNCLEAN))

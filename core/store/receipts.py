@@ -7,12 +7,23 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from core.message import Place, Receipt
 from core.store import pairs
 from core.store.connection import Connection, Ready
 from core.store.outbox import (
+    AHEAD,
+    ERASED,
     IS_OPEN,
     IT,
     MORE,
@@ -30,10 +41,11 @@ from core.store.outbox import (
 from core.store.rows import place_of
 from core.tables import conversation, history, outbox, staff_thread
 
-ERASED = "erased while it was being sent"
+_NONCE: BindParameter[str] = bindparam("of_nonce")
 _SENT = Ready(
     update(outbox)
-    .where(outbox.c.id == IT)
+    # A row that was erased while it was sent may have left its number to another one.
+    .where(outbox.c.id == IT, (outbox.c.nonce == _NONCE) | (literal_column("''") == _NONCE))
     .values(
         # Words that staff must no longer see went out while they were erased: edited once more.
         state=case((outbox.c.error == ERASED, "queued"), else_="sent"),
@@ -60,13 +72,14 @@ def sent(
     receipt: Receipt,
     now: float,
     album: Sequence[int] = (),
+    nonce: str = "",
 ) -> tuple[bool, tuple[Lane, ...]]:
-    """Commit that a post arrived, and whatever hangs on its id.
+    """Commit that a post arrived, and whatever hangs on its id; `nonce` is that of the post.
 
     Returns whether its lane has more, and the other lanes that have something to send now.
     """
     each, more, rung = receipt.more[: len(album)], receipt.more[len(album) :], list[Lane]()
-    last = _arrived(connection, row_id, replace(receipt, more=more), now, rung)
+    last = _arrived(connection, row_id, replace(receipt, more=more), now, rung, nonce)
     for other, one in zip_longest(album, each, fillvalue=""):
         _arrived(connection, int(other), Receipt(message_id=one), now, rung)
     if last is None:  # the person was erased meanwhile
@@ -78,9 +91,15 @@ def sent(
 
 
 def _arrived(
-    connection: Connection, row_id: int, receipt: Receipt, now: float, rung: list[Lane]
+    connection: Connection,
+    row_id: int,
+    receipt: Receipt,
+    now: float,
+    rung: list[Lane],
+    nonce: str = "",
 ) -> Any | None:  # noqa: ANN401
-    arrived = {"it": row_id, "message_id": receipt.message_id, "touched_at": now}
+    arrived = {"message_id": receipt.message_id, "touched_at": now}
+    arrived |= {"it": row_id, "of_nonce": nonce}
     row = connection.execute(_SENT, arrived).first()
     if row is None:
         return None
@@ -199,9 +218,9 @@ def apart(connection: Connection, claim: Claim, error: str, now: float) -> None:
 def in_doubt(connection: Connection, now: float, quiet: float = 0.0) -> list[Claim]:
     """Return every row left in `sending` and untouched for `quiet` seconds: each is ambiguous."""
     rows = connection.execute(
-        WITH_PERSON.where(
-            IS_OPEN, outbox.c.state == "sending", outbox.c.touched_at <= now - quiet
-        ).order_by(outbox.c.id)
+        WITH_PERSON.where(IS_OPEN, outbox.c.state == "sending", _left_alone(now, quiet)).order_by(
+            outbox.c.id
+        )
     ).all()
     found = []
     for row in rows:
@@ -213,6 +232,11 @@ def in_doubt(connection: Connection, now: float, quiet: float = 0.0) -> list[Cla
             )
         )
     return found
+
+
+def _left_alone(now: float, quiet: float) -> ColumnElement[bool]:
+    """Untouched for `quiet` seconds, or dated by a clock that was put back since."""
+    return (outbox.c.touched_at <= now - quiet) | (outbox.c.touched_at > now + AHEAD)
 
 
 def _home(connection: Connection, row: Any) -> Place:  # noqa: ANN401 - a row and its person
@@ -232,8 +256,8 @@ def open_lanes(connection: Connection, now: float, quiet: float = 0.0) -> list[L
         .where(
             IS_OPEN,
             outbox.c.state == "queued",
-            outbox.c.retry_at <= now,
-            outbox.c.touched_at <= now - quiet,
+            (outbox.c.retry_at <= now) | (outbox.c.touched_at > now + AHEAD),
+            _left_alone(now, quiet),
         )
         .distinct()
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql, sqlite
 
+from core import chance
 from core.message import Attachment, Author, ConversationKey, Message, Place, Scores
 from core.store.connection import Connection, Ready
 
@@ -84,7 +84,7 @@ def _insert(table: Table, key: str, dialect: str, *, once: bool) -> Ready:
 
 def new_nonce() -> str:
     """Return a random nonce of 22 characters: made once per outbox row, kept for every repeat."""
-    return secrets.token_urlsafe(16)
+    return chance.token(16)
 
 
 def base36(number: int) -> str:

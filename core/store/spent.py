@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, case as when, func, literal_column, select
 
 from core.allowance import MINUTE, Allowance, Spent
+from core.cells import plain
 from core.message import ConversationKey, Place
 from core.store.connection import Connection, Ready
 from core.tables import conversation, history, outbox
@@ -72,7 +73,7 @@ def said_in(connection: Connection, place: Place, words: Collection[str], since:
         .where(
             history.c.at >= since,
             history.c.role == "bot",
-            history.c.text.in_(list(words)),
+            plain(history.c.text).in_(list(words)),
             conversation.c.platform == place.platform,
             conversation.c.bot == place.bot,
             conversation.c.chat == place.chat,

@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy import BindParameter, bindparam, delete, select, update
 
 from core.store.connection import Connection, Ready
-from core.store.outbox import IS_OPEN, OPEN, TAKEN_BACK, Lane, Outgoing, enqueue, mark
+from core.store.outbox import DOUBT, IS_OPEN, OPEN, TAKEN_BACK, Lane, Outgoing, enqueue, mark
 from core.store.rows import insert_id, insert_once, new_nonce
 from core.tables import audit, conversation, outbox
 
 BEGUN = "it had begun to show"  # noted on a row until it is sent: drafts have no id of their own
+LOST = f"{DOUBT}: {BEGUN}"  # before a crash, in a message that nobody knows
 _OF: BindParameter[int] = bindparam("of")  # the inbox row that is answered
 _ANSWERS = (outbox.c.cause_kind == "inbox", outbox.c.cause_id == _OF)
 _STREAMS = outbox.c.state == "streaming"
@@ -63,6 +64,7 @@ class Opened:
     nonce: str
     message_id: str = ""  # of the message that shows it, as soon as that is known
     behind: bool = False  # earlier posts to the person have not left: nothing may overtake them
+    lost: bool = False  # an earlier run may have shown it in a message that nobody knows
 
 
 def silence(connection: Connection, conversation_id: int, now: float) -> list[Any]:
@@ -79,7 +81,12 @@ def silence(connection: Connection, conversation_id: int, now: float) -> list[An
     ).all()
     for row in rows:
         mark(connection, row.id, now, state="withdrawn", error="a human took over")
-    return [row for row in rows if row.message_id or row.error == BEGUN]
+    return [row for row in rows if has_shown(row)]
+
+
+def has_shown(row: Any) -> bool:  # noqa: ANN401 - an outbox row
+    """Say whether something of a reply's row may stand there already."""
+    return bool(row.message_id) or row.error in {BEGUN, LOST}
 
 
 def take_back(connection: Connection, row: Any, words: str, now: float) -> Outgoing:  # noqa: ANN401
@@ -136,7 +143,7 @@ def open_stream(
         waits = bool(shown) and behind(connection, conversation_id, made)
         return Opened(id=made, nonce=str(row["nonce"]), behind=waits)
     earlier = connection.execute(  # a run before a crash opened it: the same row, the same message
-        select(*(outbox.c[name] for name in ("id", "nonce", "message_id"))).where(
+        select(*(outbox.c[name] for name in (*_ABOUT, "queued_at"))).where(
             outbox.c.cause_kind == "inbox",
             outbox.c.cause_id == inbox_id,
             outbox.c.kind == "reply",
@@ -146,8 +153,20 @@ def open_stream(
     ).first()
     if earlier is None:
         return None
-    waits = not earlier.message_id and behind(connection, conversation_id, earlier.id)
-    return Opened(id=earlier.id, nonce=earlier.nonce, message_id=earlier.message_id, behind=waits)
+    return _gone_on(connection, conversation_id, earlier, now)
+
+
+def _gone_on(connection: Connection, conversation_id: int, row: Any, now: float) -> Opened:  # noqa: ANN401
+    """Go on with a row that an earlier run has opened.
+
+    What it may have shown without anybody knowing the message is as old as the row: whether it
+    may be said again is for the platform to say.
+    """
+    lost = has_shown(row) and not row.message_id
+    if lost:
+        mark(connection, row.id, now, error=LOST, first_try_at=row.queued_at)
+    waits = not row.message_id and behind(connection, conversation_id, row.id)
+    return Opened(id=row.id, nonce=row.nonce, message_id=row.message_id, behind=waits, lost=lost)
 
 
 def behind(connection: Connection, conversation_id: int, row_id: int) -> bool:

@@ -1,7 +1,8 @@
 """What was said around somebody in a group: the history that a shared scope shows a model.
 
 Only what was said aloud there, and only what is stored: nothing deleted, nothing from before a
-/reset or of somebody forgotten. It widens what a reply is made from; mood, owner and case never.
+/reset, nothing of somebody forgotten or of who wants no model to read them. It widens what a reply
+is made from; mood, owner and case never.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from sqlalchemy import select
 
 from core.message import ConversationKey, Said
+from core.store import people
 from core.store.connection import Connection
 from core.tables import conversation, history
 
@@ -53,6 +55,7 @@ def around(connection: Connection, start: Spoken, scope: str, now: float) -> tup
             *(conversation.c[name] == getattr(start.key, name) for name in names),
             conversation.c.private.is_(False),
             conversation.c.forgotten.is_(False),
+            ~people.is_unread(),
             conversation.c.id != start.conversation_id,
             conversation.c.touched_at >= now - DAY,
         )
@@ -66,8 +69,8 @@ def around(connection: Connection, start: Spoken, scope: str, now: float) -> tup
     return tuple(both[-LINES:])
 
 
-def _lines(connection: Connection, people: Sequence[Any], now: float) -> list[Said]:
-    known = {person.id: person for person in people}
+def _lines(connection: Connection, others: Sequence[Any], now: float) -> list[Said]:
+    known = {person.id: person for person in others}
     rows = connection.execute(
         select(*(history.c[n] for n in ("conversation_id", "role", "text", "at", "name")))
         .where(

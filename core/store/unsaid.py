@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Text, cast, null, select, type_coerce, update
+from sqlalchemy import null, select, update
 
+from core.cells import plain
 from core.message import ConversationKey
 from core.store.connection import Connection
 from core.store.rows import key_of
@@ -69,7 +70,7 @@ def _unquote(
         select(decision.c.id, decision.c.made).where(
             decision.c.at >= since,
             decision.c.conversation_id.in_(select(conversation.c.id).where(*chat)),
-            cast(type_coerce(decision.c.made, JSON), Text).like('%"%'),
+            plain(decision.c.made).like('%"%'),
         )
     ).all()
     for row in rows:

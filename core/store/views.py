@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import func, literal_column, select
 
 from core.message import ConversationKey
+from core.store import people
 from core.store.connection import Connection
 from core.store.intake import find
 from core.store.record import WENT_PRIVATE, unresolved
@@ -26,7 +27,6 @@ from core.tables import (
     inbox,
     outbox,
     person,
-    poison,
     remark,
 )
 
@@ -214,8 +214,10 @@ def _elsewhere(connection: Connection, who: Any) -> dict[str, Any]:  # noqa: ANN
             person.c.platform == who.platform, person.c.bot == who.bot, person.c.user == who.user
         )
     ).first()
+    unread = people.opted_out(connection, who.platform, who.user) is not None
+    told = {"blocked_until": who.blocked_until, "opted_out": unread}
     if own is None:
-        return {"blocked_until": who.blocked_until, "remarks": [], "elsewhere": []}
+        return {**told, "remarks": [], "elsewhere": []}
     same: Sequence[Any] = [own]
     if own.linked is not None:
         same = connection.execute(select(person).where(person.c.linked == own.linked)).all()
@@ -227,6 +229,7 @@ def _elsewhere(connection: Connection, who: Any) -> dict[str, Any]:  # noqa: ANN
     others = [one for one in same if one.id != own.id]
     return {
         "blocked_until": own.blocked_until or who.blocked_until,
+        "opted_out": unread,
         "remarks": [dict(one) for one in remarks.mappings()],
         "elsewhere": [
             {"platform": one.platform, "name": one.name or one.user, "case": one.case_id}
@@ -376,26 +379,6 @@ def answered_by(connection: Connection, inbox_id: int) -> Mapping[str, Any] | No
         select(inbox.c.state, inbox.c.answered_by, inbox.c.error).where(inbox.c.id == inbox_id)
     ).first()
     return None if row is None else dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
-
-
-def counts(connection: Connection) -> dict[str, int]:
-    """Return how many rows wait, failed or are in doubt: for /metrics and doctor."""
-
-    def count(table: Any, *where: Any) -> int:  # noqa: ANN401
-        return int(
-            connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one()
-        )
-
-    return {
-        "inbox_waiting": count(inbox, inbox.c.state == "waiting"),
-        "inbox_parked": count(inbox, inbox.c.state == "parked"),
-        "outbox_queued": count(outbox, outbox.c.state == "queued"),
-        "outbox_uncertain": count(outbox, outbox.c.state == "uncertain"),
-        "outbox_failed": count(outbox, outbox.c.state == "failed"),
-        "outbox_held": count(outbox, _IS_HELD),
-        "cases_open": count(case, case.c.state != "resolved"),
-        "poison": count(poison),
-    }
 
 
 def recent_scores(

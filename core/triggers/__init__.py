@@ -44,6 +44,7 @@ _SPACED_OUT = re.compile(rf"(?<!\w){_LETTER}(?:[ .*_\-]{_LETTER}){{3,}}(?!\w)")
 _MAYBE_SPACED = re.compile(rf"(?:[ .*_\-]{_LETTER}){{2}}[ .*_\-]")  # in all of the above; quick
 _SPACED_HAN = re.compile(rf"(?<=[{HAN}])[ \t*_·~\-]+(?=[{HAN}])")
 _SENTENCE_END = re.compile(r"[!?。\n\r]+|[.;]+(?=\s|$)")
+_SENTENCES = re.compile(r"(?<=[!?。！？])|[\n\r]+|(?<=[.;；])(?=\s|$)")  # before folding
 _WORD = re.compile(r"[^\W_]+")
 _DRAWN_OUT = re.compile(r"([a-zа-я])\1{2,}")
 _FRIENDLY = frozenset("👍🙏👌👋💯🎉🤝❤💙💚💜🧡💛😊🙂😀😃😄😁☺🥰🤗✅")
@@ -81,13 +82,15 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
     readings = _readings(text)
     for folded in readings:
         units = _units(folded)
+        near = _near(units)
         for kind in _LISTS:
-            if kind not in found and (phrase := lists[kind].find(folded, units)):
-                found[kind] = phrase
+            if kind in near and kind not in found and (said := lists[kind].find(folded, units)):
+                found[kind] = said
         own = _plain(money_words).find(folded, units) if money_words else ""
         if own:
             found.setdefault("money", own)
-        excepted = excepted or lists["not_request"].most_of(folded, units)
+        if "not_request" in near:
+            excepted = excepted or lists["not_request"].most_of(folded, units)
     request = found.get("request") or found.get("alone", "")
     return Triggers(
         request=request,
@@ -99,6 +102,21 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
         **{kind: found.get(kind, "") for kind in _EVIDENCE},
         courtesy=_is_courtesy(text, readings),
     )
+
+
+def steering(text: str) -> str:
+    """Return the phrase by which a text tells its reader how to hear it; empty: there is none."""
+    for folded in _readings(text):
+        units = _units(folded)
+        if "steer" in _near(units) and (said := _lists()["steer"].find(folded, units)):
+            return said
+    return ""
+
+
+def candid(text: str) -> list[str]:
+    """Return the sentences of a text that do not tell their reader how to hear them."""
+    sentences = filter(None, map(str.strip, _SENTENCES.split(text)))
+    return [one for one in sentences if not steering(one)]
 
 
 class _Phrases:
@@ -145,11 +163,18 @@ class _Phrases:
         found: list[str] = []
         for script in scripts_in(units):
             if script in self._by_script:
-                index = self._indexes.get(script)
-                if index is None:  # two threads may both make it, and neither sees half of one
-                    index = self._indexes[script] = _Index(self._by_script[script])
-                found += index.possible(units)
+                found += self._index(script).possible(units)
         return tuple(found)
+
+    def words(self, script: str) -> Iterable[str]:
+        """Return the words of a script: without one of them no phrase of it matches."""
+        return self._index(script).words if script in self._by_script else ()
+
+    def _index(self, script: str) -> _Index:
+        index = self._indexes.get(script)
+        if index is None:  # two threads may both make it, and neither sees half of one
+            index = self._indexes[script] = _Index(self._by_script[script])
+        return index
 
     def _candidates(self, units: frozenset[str]) -> list[_Pattern]:
         return [_compiled(phrase, whole=self._whole) for phrase in self.possible(units)]
@@ -165,6 +190,11 @@ class _Index:
             best, *self._needed[phrase] = needed_by_all(phrase)
             for unit in best:
                 self._by_unit.setdefault(unit, []).append(phrase)
+
+    @property
+    def words(self) -> Iterable[str]:
+        """Every word by which a phrase is found here."""
+        return self._by_unit.keys()
 
     def possible(self, units: frozenset[str]) -> list[str]:
         """Return the phrases of which every needed set has a unit in the text."""
@@ -245,7 +275,28 @@ def _lists() -> dict[str, _Phrases]:
     excepted = {k: exceptions.get(f"not_{k}") for k in _LISTS}
     excepted["ambiguous"] = exceptions["not_request"]
     lists = {k: _Phrases(data[k], excepted[k], whole=k == "alone") for k in _LISTS}
-    return lists | exceptions | {"courtesy": _Phrases(data["courtesy"], None, whole=False)}
+    plain = {kind: _Phrases(data[kind], None, whole=False) for kind in ("courtesy", "steer")}
+    return lists | exceptions | plain
+
+
+def _near(units: frozenset[str]) -> frozenset[str]:
+    """Return the names of the lists of which a phrase may match: most texts are near to few."""
+    near: set[str] = set()
+    for script in scripts_in(units):
+        lists = _lists_by_word(script)
+        for unit in units & lists.keys():
+            near |= lists[unit]
+    return frozenset(near)
+
+
+@cache
+def _lists_by_word(script: str) -> dict[str, frozenset[str]]:
+    """Return which lists have phrases that need a word, by the word."""
+    found: dict[str, set[str]] = {}
+    for name, phrases in _lists().items():
+        for word in phrases.words(script):
+            found.setdefault(word, set()).add(name)
+    return {word: frozenset(names) for word, names in found.items()}
 
 
 @cache
@@ -270,7 +321,8 @@ def _is_courtesy(text: str, readings: Iterable[str]) -> bool:
     if signs and all(sign in _FRIENDLY for sign in signs):
         return True
     for reading in readings:
-        phrases = _lists()["courtesy"].possible(_units(reading))
+        units = _units(reading)
+        phrases = _lists()["courtesy"].possible(units) if "courtesy" in _near(units) else ()
         if phrases and _courtesies(phrases).fullmatch(reading.replace("\n", " ")):
             return True
     return False

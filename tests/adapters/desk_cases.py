@@ -55,6 +55,7 @@ def new_case(number: int, key: ConversationKey, now: float, **more: Any) -> dict
         "helped": "",
         "anonymous": False,
         "reachable": True,
+        "opted_out": False,
         "held": 0,
         "blocked_until": None,
         "trace": [

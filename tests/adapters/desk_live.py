@@ -34,8 +34,11 @@ class LiveDesk(DeskTwin):
             partial(people.add_staff, name=name, password=HASHED, now=1.0, admin=admin)
         )
 
-    async def log_in(self, name: str, password: str) -> str | None:
-        return await self.guests.log_in(name, password)
+    async def log_in(self, name: str, password: str, *, known: str = "") -> str | None:
+        return await self.guests.log_in(name, password, known=known)
+
+    async def recognise(self, name: str) -> str:
+        return await self.guests.recognise(name)
 
     async def member(self, secret: str, *, renew: bool = True) -> StaffMember | None:
         return await self.guests.member(secret, renew=renew)

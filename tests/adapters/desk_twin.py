@@ -261,7 +261,11 @@ class DeskTwin:
 
     # People
 
-    async def log_in(self, name: str, password: str) -> str | None:
+    async def recognise(self, name: str) -> str:
+        return f"known.{name}"
+
+    async def log_in(self, name: str, password: str, *, known: str = "") -> str | None:
+        del known
         if name not in self.members or password != f"{name}-password":
             return None
         secret = f"secret-{next(self._ids)}-{name}"
@@ -326,6 +330,8 @@ class DeskTwin:
             "forwards": 0,
         }
 
+    standing_still: list[dict[str, str]] = []  # noqa: RUF012
+
     def board(self) -> Board:
         return self._board
 
@@ -341,6 +347,9 @@ class DeskTwin:
             {"platform": "telegram", "state": "ok", "name": "heed_bot", "problem": ""},
             {"platform": "discord", "state": "off", "name": "", "problem": ""},
         ]
+
+    def troubles(self) -> list[dict[str, str]]:
+        return self.standing_still
 
     # Acting
 

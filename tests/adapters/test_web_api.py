@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import httpx2
@@ -356,21 +356,27 @@ async def test_every_connection_sends_its_pieces_at_once(desk: DeskTwin) -> None
 async def test_the_webhook_gets_headers_and_body_and_says_the_status(desk: DeskTwin) -> None:
     seen: list[tuple[str, bytes]] = []
 
-    async def webhook(headers: object, body: bytes) -> int:
-        seen.append((headers["X-Telegram-Bot-Api-Secret-Token"], body))
-        return 403
+    class Hook:
+        def __init__(self, secret: str, status: int) -> None:
+            self.secret, self.status = secret, status
 
-    async def other(_headers: object, _body: bytes) -> int:
-        return 200
+        def knows(self, headers: Mapping[str, str]) -> bool:
+            return headers.get("X-Telegram-Bot-Api-Secret-Token") == self.secret
 
-    async with serving(desk, webhooks={"": webhook, "shop": other}) as client:
+        async def webhook(self, _headers: object, body: bytes) -> int:
+            seen.append((self.secret, body))
+            return self.status
+
+    async with serving(desk, webhooks={"": Hook("abc", 503), "shop": Hook("def", 200)}) as client:
         told = {"X-Telegram-Bot-Api-Secret-Token": "abc"}
         answer = await client.post("/telegram/webhook", content=b"{}", headers=told)
-        further = await client.post("/telegram/webhook/shop", content=b"{}")
-        nobody = await client.post("/telegram/webhook/fleet", content=b"{}")
-    assert answer.status_code == 403
-    assert seen == [("abc", b"{}")]
+        wrong = await client.post("/telegram/webhook/shop", content=b"{}", headers=told)
+        told = {"X-Telegram-Bot-Api-Secret-Token": "def"}
+        further = await client.post("/telegram/webhook/shop", content=b"[]", headers=told)
+        nobody = await client.post("/telegram/webhook/fleet", content=b"{}", headers=told)
+    assert (answer.status_code, wrong.status_code) == (503, 401)
     assert (further.status_code, nobody.status_code) == (200, 404)
+    assert seen == [("abc", b"{}"), ("def", b"[]")]
 
 
 async def test_a_busy_port_is_one_sentence_that_names_the_setting(desk: DeskTwin) -> None:

@@ -504,3 +504,14 @@ async def test_a_refusal_is_in_the_language_of_the_page(
     refused = await act(client, gone, csrf, "claim")
     assert refused.status_code == 409
     assert "没有编号为 999 的个案。" in refused.text
+
+
+async def test_what_stands_still_is_said_above_the_queue(
+    client: httpx2.AsyncClient, desk: DeskTwin, csrf: str
+) -> None:
+    assert csrf
+    desk.standing_still = [{"words": "Nothing <leaves>.", "way_out": "See the log."}]
+    page = (await client.get("/desk")).text
+    assert "<b>Nothing &lt;leaves&gt;.</b> See the log." in page
+    desk.standing_still = []
+    assert "See the log." not in (await client.get("/desk")).text

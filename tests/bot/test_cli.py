@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from bot.cli import HELP, guarded
+from bot.cli import guarded
+from bot.command import HELP
 from core.errors import PromptError, SetupError, StoreError
 
 ROOT = Path(__file__).parents[2]

@@ -288,3 +288,14 @@ def test_the_example_shows_further_bots_commented_out() -> None:
     for platform in ("telegram", "discord"):
         assert list(shown[platform]["more"]) == ["shop"]
         assert shown[platform]["more"]["shop"] == {"token": ""}
+
+
+def test_the_key_of_the_texts_does_not_stand_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("heed.toml").write_text('[privacy]\nkey = "abc"\n', encoding="utf-8")
+    with pytest.raises(SetupError, match="HEED_PRIVACY__KEY_FILE") as caught:
+        load()
+    assert "abc" not in str(caught.value)
+    Path("heed.toml").write_text('[privacy]\nkey = ""\n', encoding="utf-8")
+    Path("key").write_text("from a file\n", encoding="utf-8")
+    monkeypatch.setenv("HEED_PRIVACY__KEY_FILE", "key")
+    assert load().secrets() == ("from a file",)

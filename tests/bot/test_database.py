@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from argon2 import PasswordHasher
 
-from bot import database
+from bot import database, person
 from bot.settings import Database, Settings
 from core import store
 from core.errors import SetupError
@@ -267,7 +267,7 @@ def test_forgetting_leaves_no_word_in_the_file_or_its_log(
     talk(ground)
     assert found_in(tmp_path) != []
     ground.close()
-    told = database.forget(settings, "telegram:ann")
+    told = person.forget(settings, "telegram:ann")
     assert told == "4 messages and 1 cases are erased."
     assert found_in(tmp_path) == []
     with opened(tmp_path) as again:
@@ -275,18 +275,18 @@ def test_forgetting_leaves_no_word_in_the_file_or_its_log(
         # Card, context and ping still have to be erased at the desk, and the thread's name.
         assert kinds == ["edit", "edit", "edit", "thread"]
     with pytest.raises(SetupError, match="Nothing is kept"):
-        database.forget(settings, "telegram:ann")
+        person.forget(settings, "telegram:ann")
 
 
 def test_forgetting_takes_only_the_one_it_was_asked_for(ground: Ground, settings: Settings) -> None:
     ground.take(said(1, "mine"), said(2, "theirs", user="annabel"))
     ground.answer(ground.begin(1))
     ground.answer(ground.begin(2))
-    database.forget(settings, "telegram:ann")
-    [kept] = database.export(settings, "telegram:annabel")
+    person.forget(settings, "telegram:ann")
+    [kept] = person.export(settings, "telegram:annabel")
     assert [line["text"] for line in kept["messages"]] == ["theirs", "I hear you."]
     with pytest.raises(SetupError, match=r"Nothing is kept of telegram:ann\."):
-        database.export(settings, "telegram:ann")
+        person.export(settings, "telegram:ann")
 
 
 def test_an_export_holds_what_was_said_and_judged_but_no_notes(
@@ -295,7 +295,7 @@ def test_an_export_holds_what_was_said_and_judged_but_no_notes(
 
     talk(ground)
     ground.do(record.note, case_id=1, who="Ben", words="between us", now=1.0)
-    [kept] = database.export(settings, "telegram:ann")
+    [kept] = person.export(settings, "telegram:ann")
     told = json.dumps(kept)
     assert kept["person"]["user"] == "ann"
     assert [line["role"] for line in kept["messages"]] == ["user", "bot", "user", "bot"]
@@ -308,8 +308,9 @@ def test_an_export_holds_what_was_said_and_judged_but_no_notes(
 
 @pytest.mark.parametrize("ref", ["ann", "telegram:", "icq:7", ""])
 def test_somebody_must_be_named_with_their_platform(settings: Settings, ref: str) -> None:
+    database.upgrade(settings.database.url)
     with pytest.raises(SetupError, match="write platform:user id"):
-        database.export(settings, ref)
+        person.export(settings, ref)
 
 
 # --- staff ----------------------------------------------------------------------------------------

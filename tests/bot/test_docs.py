@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bot.accounts import MORE
-from bot.cli import HELP
+from bot.command import HELP
 from bot.config import variable
-from bot.settings import Settings, keys_of_bot, known_keys
+from bot.safekeeping import SUFFIX
+from bot.settings import Settings, keys_of_bot, known_keys, secret_keys
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +31,9 @@ def test_every_setting_that_is_named_exists(text: str) -> None:
 def test_every_variable_that_is_named_exists(text: str) -> None:
     said = set(re.findall(r"\bHEED_[A-Z0-9_]+\b", text))
     shown = [key for one in ("telegram", "discord") for key in keys_of_bot(one, "shop")]
-    assert said <= {variable(key) for key in (*known_keys(), *shown)} | {"HEED_CONFIG"}
+    keys = [*known_keys(), *shown]
+    named = {variable(key) for key in keys} | {variable(key) + SUFFIX for key in secret_keys(keys)}
+    assert said <= named | {"HEED_CONFIG"}
 
 
 def test_every_section_that_is_named_exists(text: str) -> None:

@@ -22,8 +22,8 @@ from bot.replay import first_decision, policies, read_dialogue, replay
 from bot.settings import Desk, Escalation, Model, Mood, Settings
 from core.errors import SetupError
 from core.escalation import Policy
+from core.janitor import Janitor
 from core.mood import MoodPolicy
-from core.store import privacy
 from tests.prepared import prepare
 from tests.walk.house import House, settings_for
 
@@ -480,9 +480,9 @@ async def test_without_their_words_messages_are_judged_by_their_stored_trace(
     settings = here(tmp_path)
     async with lived(settings) as heed:
         await a_day(heed)
-        await heed.house.app.store.write(
-            partial(privacy.retain, text_days=1, score_days=365, now=heed.now.time + 3 * 86_400)
-        )
+        keep = {"text_days": lambda: 1, "score_days": lambda: 365}
+        janitor = Janitor(heed.house.app.store, lambda: heed.now.time + 3 * 86_400, **keep)
+        await janitor.let_go()
     report, out = hindsight(settings, settings, tmp_path)
     assert report["without_words"] == report["messages"]
     assert [old for old, new in sides(report) if old != new] == []

@@ -25,6 +25,7 @@ from core.message import File
 from core.store import privacy, receipts
 from core.tables import case, conversation, history, inbox, outbox
 from core.texts import Texts
+from tests.core.ground import words_of
 from tests.prepared import prepare
 from tests.walk.house import settings_for
 
@@ -324,7 +325,7 @@ class Stage(ABC):
         def read(connection: Connection) -> list[Any]:
             query = select(table)
             for name, value in where.items():
-                query = query.where(table.c[name] == value)
+                query = query.where(words_of(table.c[name]) == value)
             return list(connection.execute(query.order_by(table.c.id)).all())
 
         return await self.app.store.read(read)

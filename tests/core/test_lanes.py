@@ -199,3 +199,18 @@ async def test_closing_stops_every_lane_and_later_rings_do_nothing() -> None:
     assert sorted(stopped) == ["a", "b"]
     lanes.ring("c")
     assert lanes.busy == 0
+
+
+async def test_of_a_crowd_a_few_are_at_work_and_leave_room_for_others() -> None:
+    names = [f"raider{n}" for n in range(40)]
+    work = Work(**{name: ["piece"] for name in (*names, "ann")})
+    lanes = Lanes("test", work)
+    for name in names:
+        lanes.ring(name, crowd="raided chat")
+    lanes.ring("ann")
+    await lanes.idle()
+    order = [lane for lane, _ in work.done]
+    assert order.index("ann") <= module.ABREAST
+    assert sorted(order) == sorted([*names, "ann"])
+    gc.collect()
+    assert not lanes._crowds

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from core.handoff import Action
+from core.janitor import Janitor
 from core.message import Attachment, Receipt
 from core.store import desk, feedback, intake, places, privacy, receipts, record
 from core.store.outbox import Claim, Outgoing, enqueue
 from core.store.privacy import Count, Erased
+from core.store.retention import DAY
 from core.store.turns import Plan
 from core.tables import (
     audit,
@@ -254,16 +256,16 @@ async def test_old_words_go_and_old_numbers_stay(ground: Ground) -> None:
     await ground.handoff.act(Action(case_id=1, verb="resolve", who="Ben"))
     ground.send_all(STAFF, thread="31")
     ground.send_all()
-    days = {"text_days": 30, "score_days": 365}
-    ground.do(privacy.retain, **days, now=ground.now + 29 * privacy.DAY)
+    kept = partial(Janitor, text_days=lambda: 30, score_days=lambda: 365)
+    await kept(ground.store, lambda: ground.now + 29 * DAY).let_go()
     assert ground.row(decision).made == {"prompt": "xyzzy is broken"}
-    ground.do(privacy.retain, **days, now=ground.now + 31 * privacy.DAY)
+    await kept(ground.store, lambda: ground.now + 31 * DAY).let_go()
     for one in metadata.sorted_tables:
         assert "xyzzy" not in repr(ground.rows(one)), one.name
-    [kept] = ground.rows(decision)
-    assert (kept.rule, kept.trace) == ("money", [{"rule": "money", "value": 1.0, "fired": True}])
+    [old] = ground.rows(decision)
+    assert (old.rule, old.trace) == ("money", [{"rule": "money", "value": 1.0, "fired": True}])
     assert ground.rows(history)[0].scores["p_negative"] == 0.9
-    ground.do(privacy.retain, **days, now=ground.now + 366 * privacy.DAY)
+    await kept(ground.store, lambda: ground.now + 366 * DAY).let_go()
     assert ground.rows(decision) == []
     assert ground.rows(history)[0].scores is None
 

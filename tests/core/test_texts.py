@@ -16,8 +16,10 @@ VALUES = {
     "users": 38, "verb": "frob", "known": "right", "most": 3, "example": "telegram:1",
     "reply": "refund", "command": "/frob", "kind": "poll", "key": "desk.role_name",
     "variable": "HEED_ROLE", "rule": "slide",
+    "where": "here", "desks": "on their page", "reads": "Nobody.", "choice": "/privacy off",
     "chat": "-1001", "seconds": "30", "missing": "chat_member",
     "channel": "#general", "id": "150", "mode": "watch", "right": "Send Messages",
+    "problem": "it is locked", "platform": "Telegram",
 }  # fmt: skip
 BARE = {
     "dry_row",
@@ -78,7 +80,7 @@ def test_the_crisis_text_says_what_it_is_and_who_is_told(texts: Texts) -> None:
 
 
 def test_privacy_tells_the_periods_and_what_this_is_not(texts: Texts) -> None:
-    said = texts.say("privacy", "en", text_days=30, score_days=365)
+    said = texts.say("privacy", "en", **VALUES)
     assert "30 days" in said
     assert "365 days" in said
     assert "not an emergency service" in said

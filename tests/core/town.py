@@ -13,6 +13,7 @@ from sqlalchemy import insert, select
 
 from core.store import Inline, Store, create_tables
 from core.tables import audit, case, conversation, decision, feedback, history, inbox
+from tests.core.ground import SEAL
 
 
 @cache
@@ -30,7 +31,7 @@ class Town:
     def __init__(self, path: Path) -> None:
         url = f"sqlite:///{path}"
         path.write_bytes(_empty())
-        self.store = Store(url, Inline)
+        self.store = Store(url, Inline, seal=SEAL)
         self.messages = 0
 
     def rows(self, table: Any) -> list[Any]:

@@ -45,6 +45,7 @@ class Home:
                     while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
                 yield client
+        self.database.close()
         assert list(noise(self.told())) == []
 
     def told(self) -> str:

@@ -3,24 +3,28 @@
 It believes the platform's transcript and the database, and nothing that Heed says of itself.
 """
 
+# ruff: noqa: S608 - the queries are ours
+
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
 from core.store.streams import TAKEN_BACK
-from tests.crash.stages import PEOPLE, DiscordStage, Line, Stage, Talk
-from tests.crash.zygote import numbers
+from tests.crash.scenes import SHORT, Scene, Talk
+from tests.crash.stages import Line, Stage
+from tests.crash.words import numbers
 
 PLACEHOLDER = "…"
 OPEN = "('streaming', 'queued', 'sending')"
 NO_LINES = ("thread", "redraw", "edit", "delete", "mark", "react")  # they change what is there
+CHANGES = ("redraw", "edit", "delete", "mark", "react")  # may be repeated wherever they broke off
+SLACK = 0.05  # seconds by which two clocks of one process may be read in another order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +38,18 @@ class Case:
     seed: int | None = None  # kill at random times instead
     engine: str = "echo"
     kills: int = 2
-    staff: bool = False  # the scene is over; staff speak to bob while Heed is killed
+    scene: Scene = SHORT
+    repeat: tuple[str, ...] = ()  # kinds that the operator has sent again
+    gap: float = 0.0  # seconds that pass between two lives; the platform forgets its nonces
+    pictures: bool = False
+    trace: str = ""  # a file that is told each point
 
     def __str__(self) -> str:
+        more = f"{self.scene.name}, {self.engine}" + (f", {self.gap:g} s later" * bool(self.gap))
         if self.seed is not None:
-            return f"random {self.seed} ({self.engine})"
+            return f"random {self.seed} ({more})"
         side = f"{'after' if self.after else 'before'} {self.call}" if self.call else self.point
-        return f"{side} x{self.hit}{' (staff)' if self.staff else ''}"
+        return f"{side} x{self.hit} ({more})"
 
 
 @dataclass
@@ -56,6 +65,7 @@ class Outcome:
     noise: list[str] = field(default_factory=list)
     orphans: int = 0
     flagged: int = 0
+    repeated: int = 0
 
     def __iadd__(self, other: Outcome) -> Self:
         for one in fields(self):
@@ -71,24 +81,43 @@ class Outcome:
         return (
             f"cases {self.cases}, killed {self.killed}, lost {found[0]}, twice {found[1]}, "
             f"unanswered {found[2]}, reordered {found[3]}, other {len(self.noise)}, "
-            f"orphans {self.orphans}, flagged {self.flagged}"
+            f"orphans {self.orphans}, flagged {self.flagged}, repeated {self.repeated}"
         )
+
+    def size(self) -> str:
+        """Say how much was tried, for the ledger."""
+        more = (
+            (self.flagged, "flagged"),
+            (self.orphans, "orphan placeholders"),
+            (self.repeated, "seen twice by the operator's choice"),
+        )
+        said = "".join(f", {number} {what}" for number, what in more if number)
+        return f"{self.cases} cases, {self.killed} kills{said}"
 
 
 class Database:
-    """The database file, read from outside."""
+    """The database file, read from outside; between two lives nobody has it open."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._connection: sqlite3.Connection | None = None
+        self._seen = (-1, (-1, -1, -1))  # a version, and what there is to do in it
+
+    def close(self) -> None:
+        """Let go of the file: whoever opens it next is the first."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._seen = None, (-1, (-1, -1, -1))
 
     def rows(self, query: str) -> list[sqlite3.Row]:
         """Run a query; an unborn database has no rows."""
-        place = f"file:{self.path}?mode=ro"
         try:
-            with closing(sqlite3.connect(place, uri=True)) as connection:
-                connection.row_factory = sqlite3.Row
-                return connection.execute(query).fetchall()
+            if self._connection is None:
+                self._connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
+                self._connection.row_factory = sqlite3.Row
+            return self._connection.execute(query).fetchall()
         except sqlite3.OperationalError:
+            self.close()
             return []
 
     def number(self, query: str) -> int:
@@ -97,14 +126,23 @@ class Database:
 
     def idle(self, messages: int) -> bool:
         """Say whether so many messages were taken in, and nothing is left to do."""
-        done = self.number("select count(*) from inbox where state = 'done' and kind = 'said'")
-        return done == messages and self.settled()
+        return self._to_do() == (messages, 0, 0)
 
     def settled(self) -> bool:
         """Say whether nothing is left to do."""
-        left = self.number("select count(*) from inbox where state = 'waiting'")
-        posts = self.number(f"select count(*) from outbox where state in {OPEN}")  # noqa: S608
-        return (left, posts) == (0, 0)
+        return self._to_do()[1:] == (0, 0)
+
+    def _to_do(self) -> tuple[int, int, int]:
+        """Return how many messages are done, how many wait, and how many posts."""
+        version = self.number("pragma data_version")
+        if version == -1 or version != self._seen[0]:
+            found = self.rows(
+                "select (select count(*) from inbox where state = 'done' and kind = 'said'), "
+                "(select count(*) from inbox where state = 'waiting'), "
+                f"(select count(*) from outbox where state in {OPEN})"
+            )
+            self._seen = (version, tuple(found[0]) if found else (-1, -1, -1))
+        return self._seen[1]
 
 
 def noise(log: str) -> Iterable[str]:
@@ -122,28 +160,45 @@ def noise(log: str) -> Iterable[str]:
 def judge(stage: Stage, database: Database, talk: Talk, case: Case) -> Outcome:
     """Compare what was said, what is on disk and what the platform shows."""
     found = Outcome()
-    if database.rows("pragma integrity_check")[0][0] != "ok":
-        found.lost.append(f"{case}: the database is damaged")
-    _judge_disk(found, database, talk, case)
-    flags = _judge_posts(found, stage, database, case)
-    for who in PEOPLE:
-        _judge_person(found, stage, database, talk, case, who, flags)
+    try:
+        if database.rows("pragma integrity_check")[0][0] != "ok":
+            found.lost.append(f"{case}: the database is damaged")
+        _judge_disk(found, database, talk, case)
+        flags = _judge_posts(found, stage, database, case)
+        for who in case.scene.people:
+            _judge_person(found, stage, database, talk, case, who, flags)
+        _judge_owners(found, database, case)
+    finally:
+        database.close()
     return found
+
+
+def _judge_owners(found: Outcome, database: Database, case: Case) -> None:
+    """After a human took over, nothing of the machine's was claimed for sending to that person."""
+    for row in database.rows(
+        "select o.id, o.kind, o.first_try_at - a.at late from outbox o "
+        "join cases c on c.conversation_id = o.conversation_id "
+        "join audit a on a.id = (select max(b.id) from audit b where b.case_id = c.id "
+        "  and b.at < o.first_try_at and b.what in ('claimed', 'given back', 'resolved')) "
+        "where o.bot_text and o.state in ('sent', 'uncertain', 'sending') and a.what = 'claimed' "
+        f"and a.at < o.first_try_at - {SLACK}"
+    ):
+        found.noise.append(
+            f"{case}: {row['kind']} {row['id']} was claimed {row['late']:.2f} s after a takeover"
+        )
 
 
 def _judge_disk(found: Outcome, database: Database, talk: Talk, case: Case) -> None:
     """Every message is in the inbox, done, in the history and decided, once each."""
     for row in database.rows("select id, state, error from inbox where state != 'done'"):
         found.lost.append(f"{case}: inbox row {row['id']} is {row['state']} {row['error']}")
-    for row in database.rows(
-        f"select id, kind, state, error from outbox where state in {OPEN}"  # noqa: S608
-    ):
+    for row in database.rows(f"select id, kind, state, error from outbox where state in {OPEN}"):
         found.lost.append(f"{case}: outbox row {row['id']} ({row['kind']}) stays {row['state']}")
     if wrong := database.number("select count(*) from poison"):
         found.lost.append(f"{case}: {wrong} rows of poison")
     inbox = Counter(
         number
-        for row in database.rows("select message from inbox")
+        for row in database.rows("select message from inbox where kind = 'said'")
         for number in numbers([json.loads(row["message"])["text"]])
     )
     lines = Counter(
@@ -157,7 +212,10 @@ def _judge_disk(found: Outcome, database: Database, talk: Talk, case: Case) -> N
             found.lost.append(
                 f"{case}: {number} is {inbox[number]}x in the inbox, {lines[number]}x in history"
             )
-    decided = database.number("select count(distinct inbox_id) from decision")
+    decided = database.number(
+        "select count(distinct d.inbox_id) from decision d join inbox i on i.id = d.inbox_id "
+        "where i.kind = 'said'"
+    )
     if decided != talk.count:
         found.lost.append(f"{case}: {decided} decisions for {talk.count} messages")
 
@@ -171,14 +229,16 @@ def _judge_posts(found: Outcome, stage: Stage, database: Database, case: Case) -
     sent = [row for row in rows if row["state"] == "sent" and row["kind"] not in NO_LINES]
     flags = [row for row in rows if row["state"] in ("uncertain", "failed", "held")]
     found.flagged = len(flags)
-    certain = isinstance(stage, DiscordStage)
     for row in flags:
-        never = row["kind"] == "thread" or (not certain and row["kind"] not in ("reply", "edit"))
-        if row["state"] != "uncertain" or not never:
+        if row["state"] != "uncertain" or not _may_be_unknown(stage, case, row["kind"]):
             found.unanswered.append(f"{case}: {row['kind']} is {row['state']}: {row['error']}")
+    _judge_flags(found, database, flags, case)
     desk = [row for row in sent if row["staff_thread_id"] is not None]
-    _explain(found, stage.desk_lines(), desk, flags, case)
-    for who in PEOPLE:
+    files = frozenset(
+        row["message_id"] for row in database.rows("select message_id from pair where side='staff'")
+    )
+    _explain(found, stage.desk_lines(), desk, flags, case, more=files)
+    for who in case.scene.people:
         own = [row for row in sent if row["staff_thread_id"] is None and row["who"] == who]
         taken_back = frozenset(
             row["message_id"]
@@ -193,40 +253,86 @@ def _judge_posts(found: Outcome, stage: Stage, database: Database, case: Case) -
     doubtful = sum(row["kind"] == "thread" for row in flags)
     if stage.topics() > cases + doubtful:
         found.twice.append(f"{case}: {stage.topics()} topics for {cases} cases")
-    if cases != 2:
-        found.lost.append(f"{case}: {cases} cases instead of 2")
+    if cases != case.scene.cases:
+        found.lost.append(f"{case}: {cases} cases instead of {case.scene.cases}")
     return flags
 
 
-def _explain(
+def _may_be_unknown(stage: Stage, case: Case, kind: str) -> bool:
+    """Say whether the platform cannot tell what became of a post of this kind that broke off."""
+    if kind == "thread":
+        return True
+    if kind in CHANGES or kind in case.repeat:
+        return False
+    return case.gap > 0 if stage.certain else kind != "reply"
+
+
+def _judge_flags(
+    found: Outcome, database: Database, flags: Sequence[sqlite3.Row], case: Case
+) -> None:
+    """Staff who have somebody's case are told of each post to them that may have arrived."""
+    told = database.number(
+        "select count(*) from history where role = 'note' and text like 'This may or may not%'"
+    )
+    due = sum(
+        row["staff_thread_id"] is None
+        and database.number(
+            f"select count(*) from cases where conversation_id = {row['conversation_id']} "
+            f"and opened_at < {row['touched_at']} and "
+            f"(resolved_at is null or resolved_at > {row['touched_at']})"
+        )
+        > 0
+        for row in flags
+    )
+    if told < due:
+        found.unanswered.append(f"{case}: {due} posts may have arrived, staff were told of {told}")
+
+
+def _explain(  # noqa: PLR0917
     found: Outcome,
     lines: Sequence[Line],
     sent: Sequence[sqlite3.Row],
     flags: Sequence[sqlite3.Row],
     case: Case,
     taken_back: frozenset[str] = frozenset(),
+    more: frozenset[str] = frozenset(),
 ) -> None:
     """Match lines and rows one to one; a flagged row may have a line.
 
-    `taken_back`: the messages of replies that had begun to show and say now that they ended.
+    `taken_back`: the messages of replies that had begun to show and say now that they ended;
+    `more`: those of posts that are several messages, a transcript with its files.
     """
     for message_id, times in Counter(row["message_id"] for row in sent).items():
         if times > 1:
             found.twice.append(f"{case}: {times} rows say they are message {message_id}")
     ids = {row["message_id"] for row in sent} | taken_back
-    perhaps = [row["text"] for row in flags]
+    perhaps = [row["text"].replace("\\", "") for row in flags]
+    perhaps += [""] * 2 * sum(row["kind"] == "transcript" for row in flags)  # its two files
+    again = [row["text"] for row in sent if row["kind"] in case.repeat]
+    again += [""] if "transcript" in case.repeat else []
     for line in lines:
-        if line.id in ids:
+        if line.id in ids or line.id in more:
             continue
         if line.text == PLACEHOLDER:
             found.orphans += 1
-        elif line.text in perhaps:
-            perhaps.remove(line.text)
+        elif (text := line.text.replace("\\", "")) in perhaps:  # as it was before it was escaped
+            perhaps.remove(text)
+        elif line.text in again:
+            found.repeated += 1
+        elif _begun(line.text, flags):
+            found.orphans += 1
         else:
             found.twice.append(f"{case}: a line that no row explains: {line.text[:60]}")
     missing = ids - {line.id for line in lines}
     if missing:
         found.lost.append(f"{case}: rows were sent that nobody sees: {sorted(missing)}")
+
+
+def _begun(text: str, flags: Sequence[sqlite3.Row]) -> bool:
+    """Say whether a text is the beginning of a flagged reply, as it was when it broke off."""
+    said = {*numbers([text])}
+    replies = [row["text"] for row in flags if row["kind"] == "reply"]
+    return any(said and said <= {*numbers([reply])} for reply in replies)
 
 
 def _judge_person(  # noqa: PLR0917
@@ -243,17 +349,21 @@ def _judge_person(  # noqa: PLR0917
     mine = {number: row for number, row in _turns(database).items() if number in talk.said[who]}
     if case.engine == "echo":
         answers = numbers([line.text for line in lines])
+        # Seen twice by the operator's choice, or because staff themselves said it once more.
+        chosen = talk.staff if case.repeat else numbers([row["text"] for row in flags])
         for number, times in Counter(answers).items():
-            if times > 1:
+            if times > 1 and (number not in talk.staff or number not in chosen):
                 found.twice.append(f"{case}: {who}'s {number} was answered {times} times")
-        if answers != sorted(answers):
+        mine_alone = [number for number in answers if number not in talk.staff]
+        if mine_alone != sorted(mine_alone):
             found.reordered.append(f"{case}: {who} was answered in the order {answers}")
     else:
         answers = [number for number, row in mine.items() if row["reply"] == "sent"]
     if who == "bob":
         doubtful = numbers([row["text"] for row in flags])
+        arrived = numbers([line.text for line in lines])
         for number in talk.staff:
-            if number not in (*answers, *doubtful):
+            if number not in (*arrived, *doubtful):
                 found.unanswered.append(f"{case}: {number} of staff's never arrived")
     flagged = {row["cause_id"] for row in flags if row["cause_kind"] == "inbox"}
     for number in talk.said[who]:

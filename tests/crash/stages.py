@@ -1,46 +1,21 @@
-"""Two platforms with six people on them, and a hand on the bot's process."""
+"""Two platforms with six people and one of staff on them, and a hand on the bot's process."""
 
 from __future__ import annotations
 
 import fnmatch
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
+from tests.crash.scenes import EVERYBODY, GROUPED, order_of
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import Call
 from tests.fakes.telegram import TelegramFake
 
-FURY = "you charged me twice AGAIN and nobody answers, I am furious, this is the worst service ever"
-
-# (who, what): "|" parts a burst. 24 messages of 6 people; the first six make them known.
-SCENE: tuple[tuple[str, str], ...] = (
-    ("ann", "hello there"),
-    ("bob", "good morning"),
-    ("cat", "hi, is anybody in?"),
-    ("dan", "你好,我想问一下我的订单"),
-    ("eve", "hey"),
-    ("fay", "hello from the group"),
-    ("ann", "where do I find my invoices?"),
-    ("bob", FURY),
-    ("eve", "I have a question|it is about the blue one|from last week|can you see it?"),
-    ("cat", "can I talk to a human please"),
-    ("dan", "订单还没有到 📦"),
-    ("fay", "my parcel is blue|and it has a bow 🙂"),
-    ("bob", "hello? is anybody there?"),
-    ("ann", "and the older ones?"),
-    ("dan", "谢谢 👍"),
-    ("cat", "are you a person?"),
-    ("fay", "thanks"),
-    ("bob", "I am still waiting"),
-    ("ann", "thank you"),
-    ("eve", "ok, bye"),
-)
-PEOPLE = tuple(dict.fromkeys(who for who, _ in SCENE))
-GROUPED = frozenset({"fay"})  # speaks in a group, by mention
+SAM = 7  # of staff
 
 
 @dataclass
@@ -69,9 +44,9 @@ class Line:
 class FakeTrap:
     """Kills the bot from the platform's side: before or after a call is carried out."""
 
-    where: str  # a method's name, or "METHOD /path" with *
-    after: bool
-    hit: int
+    where: str = ""  # a method's name, or "METHOD /path" with *
+    after: bool = False
+    hit: int = 0
     left: int = 0
 
     def set(self) -> None:
@@ -88,13 +63,16 @@ class TelegramStage(TelegramFake):
     """Telegram with the six people on it, and a hand on the bot's process."""
 
     introduces = False  # whoever writes while the bot is away is found by the next poll
+    certain = False  # a plain send that broke may or may not have arrived
+    loses = False  # what happens while the bot is away is told afterwards
     desk = -1009
     town = -1001
 
     def __init__(self) -> None:
         super().__init__()
-        self.child, self.trap = Child(), FakeTrap("", after=False, hit=0)
-        self.ids = {who: number for number, who in enumerate(PEOPLE, 101)}
+        self.child, self.trap = Child(), FakeTrap()
+        self.made: list[str] | None = None  # the calls as they come, where somebody asks
+        self.ids = order_of(EVERYBODY)
         self.group(self.desk, title="Desk", forum=True)
         self.group(self.town, title="Town")
 
@@ -105,9 +83,28 @@ class TelegramStage(TelegramFake):
     def chat(self, who: str) -> str:
         return str(self.town if who in GROUPED else self.ids[who])
 
-    def speak(self, who: str, text: str) -> None:
+    def speak(self, who: str, text: str) -> str:
         words = f"@{self.username} {text}" if who in GROUPED else text
-        self.say(int(self.chat(who)), self.ids[who], words, name=who)
+        return str(self.say(int(self.chat(who)), self.ids[who], words, name=who))
+
+    def answer(self, text: str) -> str:
+        """Let staff write in the topic of bob's case."""
+        named = self.chats[self.desk].topics
+        topic = max(number for number, one in named.items() if "bob" in one["name"])
+        return str(self.say(self.desk, SAM, text, thread=topic, name="Sam"))
+
+    def change(self, who: str, message_id: str, text: str) -> None:
+        chat = self.desk if who == "staff" else int(self.chat(who))
+        self.edit(chat, int(message_id), text)
+
+    def press_on_card(self, code: str) -> bool:
+        """Press a button of bob's card; False: there is no such button now."""
+        for line in reversed(self.seen(self.desk)):
+            for _, data in line.buttons:
+                if line.who == "bot" and f":{code}:" in data:
+                    self.press(self.desk, line.message_id, data, user=SAM)
+                    return True
+        return False
 
     def lines(self, chat: str) -> list[Line]:
         seen = self.seen(int(chat))
@@ -131,6 +128,8 @@ class TelegramStage(TelegramFake):
             if self.trap.sprung(where, after=True):
                 self.updates = [u for u in self.updates if u["update_id"] >= int(params["offset"])]
                 self.child.kill()
+        if self.made is not None:
+            self.made.append(where)
         if self.trap.sprung(where, after=False):
             self.child.kill()
             return web.Response(status=500)
@@ -144,27 +143,51 @@ class DiscordStage(DiscordFake):
     """Discord with the six people on it, and a hand on the bot's process."""
 
     introduces = True  # of a direct channel never used before nobody tells a bot that was away
+    certain = True  # by a nonce
+    loses = True  # of a press or an edit while the bot is away nobody tells it
 
     def __init__(self) -> None:
-        super().__init__()
-        self.child, self.trap = Child(), FakeTrap("", after=False, hit=0)
+        super().__init__(content_intent=True)
+        self.child, self.trap = Child(), FakeTrap()
+        self.made: list[str] | None = None  # the calls as they come, where somebody asks
         self.town = self.add_channel("town")
 
     def settings(self) -> dict[str, Any]:
         address = {"api_base": self.api_base, "gateway_url": self.gateway_url}
         return {
-            "discord": {"token": self.token, **address},
-            "desk": {"staff": f"discord:{self.desk}"},
+            "discord": {"token": self.token, "mode": "watch", **address},
+            "desk": {"staff": f"discord:{self.desk}", "auto_reply": "on"},
         }
 
     def chat(self, who: str) -> str:
         return self.town if who in GROUPED else self.dm(who)
 
-    def speak(self, who: str, text: str) -> None:
+    def speak(self, who: str, text: str) -> str:
         if who in GROUPED:
-            self.say(who, text, channel=self.town, mention=True)
-        else:
-            self.say(who, text)
+            return self.say(who, text, channel=self.town, mention=True)
+        return self.say(who, text)
+
+    def _thread(self) -> str:
+        named = [one for one in self.threads(self.desk) if "bob" in one["name"]]
+        return str(named[-1]["id"])
+
+    def answer(self, text: str) -> str:
+        """Let staff write in the thread of bob's case."""
+        return self.say("sam", text, channel=self._thread())
+
+    def change(self, who: str, message_id: str, text: str) -> None:
+        self.edit(self._thread() if who == "staff" else self.dm(who), message_id, text)
+
+    def press_on_card(self, code: str) -> bool:
+        """Press a button of bob's card; False: there is no such button now."""
+        for place in (self._thread(), self.desk):
+            for message in self.messages(place):
+                for row in message.get("components") or ():
+                    for button in row["components"]:
+                        if f":{code}:" in button.get("custom_id", ""):
+                            self.press("sam", place, message["id"], button["custom_id"])
+                            return True
+        return False
 
     def lines(self, chat: str) -> list[Line]:
         own = [one for one in self.messages(chat) if one["author"]["id"] == self.bot["id"]]
@@ -182,6 +205,8 @@ class DiscordStage(DiscordFake):
 
     def _answer(self, request: web.Request, call: Call) -> tuple[int, Any]:
         where = f"{call.method} {call.path}"
+        if self.made is not None:
+            self.made.append(where)
         if self.trap.sprung(where, after=False):
             self.child.kill()
             return 500, {"message": "killed", "code": 0}
@@ -192,29 +217,3 @@ class DiscordStage(DiscordFake):
 
 
 Stage = TelegramStage | DiscordStage
-
-
-@dataclass
-class Talk:
-    """What has been said so far: numbers by person, in order."""
-
-    said: dict[str, list[str]] = field(default_factory=lambda: {who: [] for who in PEOPLE})
-    count: int = 0
-    staff: list[str] = field(default_factory=list)  # what staff said to bob
-    over: bool = False
-
-    @property
-    def all(self) -> int:
-        return self.count + len(self.staff)
-
-    def say(self, stage: Stage, who: str, text: str) -> None:
-        for part in text.split("|"):
-            self.count += 1
-            number = f"k{self.count:02d}"
-            self.said[who].append(number)
-            stage.speak(who, f"{part} {number}")
-
-    def say_as_staff(self, stage: TelegramStage, topic: int, text: str) -> None:
-        number = f"k9{len(self.staff) + 1:02d}"
-        self.staff.append(number)
-        stage.say(stage.desk, 7, f"{text} {number}", thread=topic, name="Sam")

@@ -1,10 +1,16 @@
 """A process that has imported all of Heed and opened nothing: starting one costs a fork.
 
-Commands come on stdin, one JSON object a line: `settings` (as Settings takes them), `log` (a
-file), and, if the child is to kill itself, `point` and `hit`: it does so when it comes past that
-point for the hit-th time. With `armed` false passing counts only after SIGUSR1. `engine` names who
-writes: "phrases", or "echo", which repeats the numbers of the messages it answers, with `pace`
-seconds a piece. Each start is answered by {"pid"}, each end by {"killed", "status"}.
+Before the first fork it has been a Heed once, from start to end, so that what a process makes once
+(expressions, statements, tables, TLS contexts) is there for all its children.
+
+Commands come on stdin, one JSON object a line. `life`: the number by which its child is spoken of;
+`settings` (as Settings takes them), `log` (a file), and, if the child is to kill itself, `point`
+and `hit`: it does so when it comes past that point for the hit-th time (with another `signal` it
+stops itself and not more). With `armed` false passing
+counts only after SIGUSR1. `engine` names who writes: "phrases", or "echo", which repeats the
+numbers of the messages it answers, with `pace` seconds a piece. `ahead`: seconds that its clock is
+ahead; `trace`: a file that is told each point. Each start is answered by {"life", "pid"}, each end
+by {"life", "killed", "status"}; {"bury": life} lets go of a dead child's process id.
 """
 
 from __future__ import annotations
@@ -14,15 +20,16 @@ import ctypes
 import gc
 import json
 import os
-import re
+import selectors
 import signal
 import ssl
 import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,27 +45,26 @@ import adapters.telegram
 import adapters.telegram.pace as telegram_pace
 import adapters.web
 import bot.app
+import bot.menus
 import bot.program
 import bot.speaker
 import core.commands
 import core.delivery
 import core.store.places
-from bot import logs
+from bot import database, logs
 from bot.settings import Settings
 from core.engine.embedded.phrasebook import PhraseWriter
 from core.engine.embedded.table import Table
 from core.engine.ports import ReplyRequest
 from core.engine.scripted import ScriptedEngine
+from core.store import Store
+from core.texts import Texts
+from tests.crash.words import numbers
 
 IMPORTED = (adapters.discord, adapters.telegram, adapters.web, core.commands, core.delivery)
 LATER = (anyio, h11, httpcore, uvicorn)  # imported on first use, once for all here
-NUMBER = re.compile(r"k\d\d\d?")
-LENGTH = 6  # sentences of an echo
-
-
-def numbers(texts: Sequence[str]) -> list[str]:
-    """Return the numbers that messages carry, in order."""
-    return [number for text in texts for number in NUMBER.findall(text)]
+LENGTH = 4  # sentences of an echo
+DRAFTS = 0.02  # seconds between two drafts of a reply
 
 
 def echo(request: ReplyRequest) -> str:
@@ -95,6 +101,9 @@ def read_ahead() -> None:
     phrases, table = PhraseWriter(), Table.load()
     Table.load = lambda *_args: table
     bot.app.make_phrases = lambda _settings: phrases
+    Texts.load = cache(Texts.load)  # type: ignore[method-assign]
+    book = bot.app.make_book(Settings())
+    bot.app.make_book = lambda _settings: book
 
 
 def die_with_parent() -> None:
@@ -109,16 +118,59 @@ class Trap:
     def __init__(self, command: dict[str, Any]) -> None:
         self.point, self.hit = command.get("point"), int(command.get("hit", 1))
         self.armed = bool(command.get("armed", True))
+        self.signal = signal.Signals[command.get("signal", "SIGKILL")]
+        self.trace = command.get("trace")
 
     def arm(self, *_: object) -> None:
         self.armed = True
 
     def __call__(self, point: str) -> None:
-        if not self.armed or point != self.point:
+        if not self.armed:
             return
-        self.hit -= 1
-        if self.hit == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.trace:
+            with Path(self.trace).open("a", encoding="utf-8") as trace:
+                trace.write(point + "\n")
+        if point == self.point:
+            self.hit -= 1
+            if self.hit == 0:
+                os.kill(os.getpid(), self.signal)
+
+
+def probe_writes(trap: Trap) -> None:
+    """Make a point before and after every transaction of the program, named by what it does."""
+    write = Store.write
+
+    async def probed(self: Store, operation: Callable[..., Any]) -> Any:
+        does = operation.func if isinstance(operation, partial) else operation
+        room = does.__module__.rpartition(".")[2]
+        name = f"{room}.{does.__qualname__.removesuffix('.<lambda>').rpartition('.')[2]}"
+        trap(f"before {name}")
+        done = await write(self, operation)
+        trap(f"after {name}")
+        return done
+
+    Store.write = probed  # type: ignore[method-assign]
+
+
+def haste() -> None:
+    """Nobody floods anybody here, and no test waits for the pace of real chats."""
+    telegram_pace.PRIVATE = telegram_pace.GROUP = DRAFTS
+    telegram_pace.OVERALL = 0.001
+    discord_sketch.STEP = DRAFTS
+    core.store.places.REDRAW = 0.02
+    for menu in ("PEOPLE", "GROUPS", "ADMINS", "STAFF"):  # thirty calls before anything happens
+        setattr(bot.menus, menu, {"en": getattr(bot.menus, menu)["en"][:2]})
+
+
+async def serve(command: dict[str, Any], trap: Trap) -> None:
+    """Be the program."""
+    haste()
+    if command.get("engine") == "echo":
+        mind = ScriptedEngine(replies=echo, tags=feel, pace=command.get("pace", 0.0), slots=4)
+        bot.speaker.make_engine = lambda *_args, **_more: mind
+    if ahead := float(command.get("ahead", 0.0)):
+        bot.program.App = partial(bot.app.App, clock=lambda: time.time() + ahead)
+    await bot.program.serve(Settings(**command["settings"]), probe=trap)
 
 
 def live(command: dict[str, Any]) -> None:
@@ -129,17 +181,11 @@ def live(command: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     trap = Trap(command)
     signal.signal(signal.SIGUSR1, trap.arm)
-    settings = Settings(**command["settings"])
-    logs.set_up(settings)
+    gc.disable()  # it lives for a second
+    probe_writes(trap)
+    logs.set_up(Settings(**command["settings"]))
     tempfile.tempdir = str(Path(command["log"]).parent)  # where this case holds its token
-    # Nobody floods anybody here, and no test waits for the pace of real chats.
-    telegram_pace.PRIVATE = telegram_pace.GROUP = telegram_pace.OVERALL = 0.001
-    discord_sketch.STEP = 0.001
-    core.store.places.REDRAW = 0.02
-    if command.get("engine") == "echo":
-        mind = ScriptedEngine(replies=echo, tags=feel, pace=command.get("pace", 0.0), slots=4)
-        bot.speaker.make_engine = lambda *_args, **_more: mind
-    asyncio.run(bot.program.serve(settings, probe=trap))
+    asyncio.run(serve(command, trap))
 
 
 def born(command: dict[str, Any]) -> int:
@@ -150,6 +196,8 @@ def born(command: dict[str, Any]) -> int:
     status = 1
     try:
         die_with_parent()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         live(command)
         status = 0
     except BaseException:  # noqa: BLE001 - whatever it was belongs into the log
@@ -161,28 +209,91 @@ def born(command: dict[str, Any]) -> int:
         os._exit(status)
 
 
-def tell(**fact: int) -> None:
-    sys.stdout.write(json.dumps(fact) + "\n")
-    sys.stdout.flush()
+def rehearse(template: Path) -> None:
+    """Be a Heed once: with both platforms, from the first start to the orderly end."""
+    from tests.crash.rehearsal import play
+
+    place = f"sqlite:///{template}"
+    database.upgrade(place)
+    kept = bot.speaker.make_engine
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        asyncio.run(play(Path(folder), serve))
+    tempfile.tempdir = None
+    bot.speaker.make_engine = kept
+
+
+class Nursery:
+    """Starts children and tells of their ends."""
+
+    def __init__(self, tell: int) -> None:
+        self._tell = tell
+        self._lives: dict[int, int] = {}  # life -> process id, from its birth to its burial
+        self._ended: set[int] = set()
+
+    def tell(self, **fact: int) -> None:
+        os.write(self._tell, json.dumps(fact).encode() + b"\n")
+
+    def obey(self, line: bytes) -> None:
+        """Start a child, or bury a dead one."""
+        command = json.loads(line)
+        if "bury" in command:
+            self._ended.discard(command["bury"])
+            os.waitpid(self._lives.pop(command["bury"]), 0)
+            return
+        pid = born(command)
+        self._lives[command["life"]] = pid
+        self.tell(life=command["life"], pid=pid)
+
+    def look(self) -> None:
+        """Tell of those that have ended; each keeps its process id: a late kill hits nobody."""
+        for life, pid in self._lives.items():
+            if life in self._ended:
+                continue
+            end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            if end is None:
+                continue
+            self._ended.add(life)
+            killed = end.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+            self.tell(life=life, killed=int(killed), status=end.si_status)
+
+
+def listen(nursery: Nursery) -> None:
+    """Do as told until nobody tells any more."""
+    reads, writes = os.pipe()
+    for end in (reads, writes):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(writes)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    heard = b""
+    with selectors.DefaultSelector() as ears:
+        ears.register(0, selectors.EVENT_READ)
+        ears.register(reads, selectors.EVENT_READ)
+        while True:
+            for key, _ in ears.select():
+                came = os.read(key.fd, 65536)
+                if key.fd == 0:
+                    if not came:
+                        return
+                    *lines, heard = (heard + came).split(b"\n")
+                    for line in lines:
+                        nursery.obey(line)
+            nursery.look()
 
 
 def main() -> None:
     die_with_parent()
+    tell = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     assert only_one_thread(), "an import has started a thread"
     read_ahead()
+    rehearse(Path(sys.argv[1]))
+    assert only_one_thread(), "the rehearsal has left a thread"
     gc.collect()
     gc.freeze()
-    tell(ready=1)
-    pid = 0
-    for line in sys.stdin:
-        if pid:
-            os.waitpid(pid, 0)
-        pid = born(json.loads(line))
-        tell(pid=pid)
-        # The dead one keeps its number until the next is asked for: a late kill hits nobody else.
-        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        killed = end is not None and end.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
-        tell(killed=int(killed), status=0 if end is None else end.si_status)
+    nursery = Nursery(tell)
+    nursery.tell(ready=1)
+    listen(nursery)
 
 
 if __name__ == "__main__":

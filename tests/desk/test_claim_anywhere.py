@@ -34,6 +34,7 @@ from core.message import (
 from core.ports import Gate, Health, Remember, Sketch
 from core.store.outbox import Claim
 from core.tables import case, history, inbox, outbox
+from tests.core.ground import words_of
 from tests.walk.house import House, arrival, living, settings_for
 
 ANSWER = (
@@ -264,7 +265,7 @@ class Scene:
     async def rows(self, table: Any, **where: Any) -> list[Any]:
         query = table.select()
         for name, value in where.items():
-            query = query.where(table.c[name] == value)
+            query = query.where(words_of(table.c[name]) == value)
         return await self.house.app.store.read(
             lambda connection: list(connection.execute(query.order_by(table.c.id)).all())
         )

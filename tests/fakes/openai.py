@@ -33,6 +33,7 @@ class Fault:
     headers: Mapping[str, str] | None = None
     after: int = 0  # `hang`, `cut`, `junk`, `error`: events of a stream that still arrive
     body: bytes = b"this is not JSON"
+    only: Literal["", "tag", "reply"] = ""  # the requests for a label, or those for a reply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,7 @@ class OpenAIFake:
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
-            fault = self._fault(request.path)
+            fault = self._fault(request.path, "tag" if body["max_tokens"] <= 16 else "reply")
             if not (fault is not None and body.get("stream") and _midway(fault)):
                 if (wrong := await self._trouble(request, fault)) is not None:
                     return wrong
@@ -148,9 +149,14 @@ class OpenAIFake:
         finally:
             self.open -= 1
 
-    def _fault(self, path: str) -> Fault | None:
+    def mend(self) -> None:
+        """Let nothing fail any more."""
+        self.faults.clear()
+        self._left.clear()
+
+    def _fault(self, path: str, stage: str = "") -> Fault | None:
         for fault in self.faults:
-            if path.endswith(fault.path):
+            if path.endswith(fault.path) and fault.only in ("", stage):
                 left = self._left.get(id(fault), fault.count) - 1
                 self._left[id(fault)] = left
                 if left <= 0:

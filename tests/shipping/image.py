@@ -14,9 +14,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -245,11 +246,11 @@ def container(
             stdout=out,
             stderr=out,
         )
+        one = Container(image, process, log)
         try:
-            yield Container(image, process, log)
+            yield one
         finally:
-            process.kill()
-            process.wait()
+            one.kill()
 
 
 @dataclass
@@ -278,8 +279,15 @@ class Container:
 
     def stop(self, seconds: float = 20.0) -> int:
         """Ask it to end, as `docker stop` does; return the exit code of the program."""
-        os.kill(self._first(), 15)
+        os.kill(self._first(), signal.SIGTERM)
         return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it at once. Its user is not ours, so the kernel does not do that for us."""
+        with suppress(IndexError, FileNotFoundError):
+            os.kill(self._first(), signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
 
     def _first(self) -> int:
         """Return the program's own process, as this machine numbers it."""

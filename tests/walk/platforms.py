@@ -27,6 +27,7 @@ from core.engine.embedded.phrasebook import PhraseWriter
 from core.message import ConversationKey
 from core.store import receipts
 from core.tables import case, decision, history, inbox, metadata
+from tests.core.ground import words_of
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import Interaction
 from tests.fakes.telegram import TelegramFake
@@ -130,7 +131,7 @@ class Heed:
         def read(connection: Connection) -> list[Any]:
             query = select(table)
             for name, value in where.items():
-                query = query.where(table.c[name] == value)
+                query = query.where(words_of(table.c[name]) == value)
             order = table.c.id if "id" in table.c else next(iter(table.c))
             return list(connection.execute(query.order_by(order)).all())
 

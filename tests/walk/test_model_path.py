@@ -18,7 +18,6 @@ import pytest
 from bot import doctor
 from bot.program import serve
 from bot.settings import Model, Prompts, Settings
-from core import turn
 from core.engine.local import LocalEngine, engine as local_engine
 from core.errors import PromptError, SetupError, StoreBusy
 from core.ports import Event
@@ -442,7 +441,7 @@ async def test_a_model_that_hangs_is_replaced_and_the_turn_taken_once_more(
 async def test_a_reply_that_hangs_is_given_up_when_its_time_is_over(
     tmp_path: Path, pupil: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn, "GRACE", 0.3)
+    monkeypatch.setattr("core.writing.GRACE", 0.3)
     model = Model(name=str(pupil), threads=1, slots=1, reply_seconds=1.0)
     async with awake(settings_for(tmp_path, model=model, prompts=Prompts(dir=prompts))) as house:
         worker, go_on = engine_of(house)._worker, threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from core.errors import EngineFailed
 from core.prompts import Sampling
 
 
@@ -20,7 +21,10 @@ def pick(logits: torch.Tensor, sampling: Sampling, said: list[int], chance: torc
         logits = logits.clone()
         logits[seen] = torch.where(old > 0, old / sampling.repetition, old * sampling.repetition)
     if sampling.temperature == 0:
-        return int(logits.argmax())
+        best = int(logits.argmax())
+        if logits[best].isnan():  # it would be taken for the largest
+            raise EngineFailed("the model's logits are no numbers")
+        return best
     width = logits.shape[0]
     values, tokens = logits.float().topk(min(sampling.top_k or width, width))
     shares = (values / sampling.temperature).softmax(-1)

@@ -46,11 +46,11 @@ async def speak(client: httpx2.AsyncClient, text: str) -> None:
     assert answer.status_code == 204, answer.text
 
 
-@pytest.mark.parametrize("hit", [1, 3, 5])
+@pytest.mark.parametrize("hit", [1, 2, 3])
 async def test_killed_while_streaming_the_answer_comes_once(
-    zygotes: list[Zygote], tmp_path: Path, hit: int
+    zygote: Zygote, tmp_path: Path, hit: int
 ) -> None:
-    home = Home(zygotes[0], tmp_path)
+    home = Home(zygote, tmp_path)
     async with home.life(point="text shown", hit=hit, pace=0.002) as client:
         told = await say(client, "how do I pay? k01")
         assert told[0] == "tag"
@@ -68,8 +68,8 @@ async def test_killed_while_streaming_the_answer_comes_once(
 
 
 @pytest.mark.parametrize("point", ["after intake commit", "model end", "after done commit"])
-async def test_what_was_told_is_kept(zygotes: list[Zygote], tmp_path: Path, point: str) -> None:
-    home = Home(zygotes[0], tmp_path)
+async def test_what_was_told_is_kept(zygote: Zygote, tmp_path: Path, point: str) -> None:
+    home = Home(zygote, tmp_path)
     async with home.life(point=point, hit=4) as client:
         people = [f"p{number}" for number in range(8)]
         await asyncio.gather(*(say(client, f"hello k{n:02d}", who) for n, who in enumerate(people)))
@@ -94,16 +94,18 @@ async def to_watched(home: Home, client: httpx2.AsyncClient) -> None:
 
 
 async def test_no_word_of_the_machine_is_claimed_after_a_claim_of_staff(
-    zygotes: list[Zygote], tmp_path: Path
+    zygote: Zygote, tmp_path: Path
 ) -> None:
     """Staff take over at every moment of a stream, from before its first word to after its last."""
-    home = Home(zygotes[0], tmp_path)
+    home = Home(zygote, tmp_path)
     rounds = 14
     async with home.life(pace=0.004) as client:
         await to_watched(home, client)
         for number in range(rounds):
             await speak(client, f"what about this? k{number + 10}")
             await asyncio.sleep(number * 0.012)
+            if number == rounds - 1:  # the last one is whole, however slow the machine is
+                assert await home.idle(number + 2)
             await act(client, 1, "claim")
             assert await home.idle(number + 2)
             assert not home.streaming()
@@ -124,9 +126,9 @@ async def test_no_word_of_the_machine_is_claimed_after_a_claim_of_staff(
 
 
 async def test_killed_right_after_a_claim_the_stream_stays_withdrawn(
-    zygotes: list[Zygote], tmp_path: Path
+    zygote: Zygote, tmp_path: Path
 ) -> None:
-    home = Home(zygotes[0], tmp_path)
+    home = Home(zygote, tmp_path)
     async with home.life(pace=0.02) as client:
         await to_watched(home, client)
         await speak(client, "what about this? k02")
@@ -142,10 +144,10 @@ async def test_killed_right_after_a_claim_the_stream_stays_withdrawn(
 
 
 async def test_on_telegram_a_claim_withdraws_the_stream_and_says_so(
-    zygotes: list[Zygote], tmp_path: Path
+    zygote: Zygote, tmp_path: Path
 ) -> None:
     async with TelegramStage() as stage:
-        home = Home(zygotes[0], tmp_path, **stage.settings())
+        home = Home(zygote, tmp_path, **stage.settings())
 
         def button(label: str) -> tuple[int, str]:
             [topic] = stage.chats[stage.desk].topics

@@ -1,0 +1,118 @@
+"""What is done again and again so that nothing is kept too long: forgetting, hushing, letting go.
+
+Nothing here is urgent and all of it can be interrupted: what is left is found by the next look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from core.errors import StoreError
+from core.ports import Clock
+from core.store import Connection, Store, privacy, retention
+from core.store.retention import DAY, Horizon
+
+log = structlog.get_logger(__name__)
+
+PAUSE = 5.0  # seconds between two looks
+RETAIN = 3600.0  # seconds between two looks for what is too old
+LOOK_BACK = 120.0  # seconds; who spoke longer ago has been hushed by an earlier look
+SMALL = 256 * 2**20  # bytes; a file of this size is written anew at once, a larger one once a day
+
+
+class Janitor:
+    """Looks every few seconds, while Heed runs."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        text_days: Callable[[], int],
+        score_days: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._days = (text_days, score_days)
+        self._hushed = (
+            0.0  # how far the last look for the unread went back; the first: to the start
+        )
+        self._next = clock()  # when to look for what is too old
+        self._written_anew = 0.0
+        self._log_dirty = True  # a crash may have left words in it
+
+    async def run(self) -> None:
+        """Look, for ever."""
+        while True:
+            await asyncio.sleep(PAUSE)
+            try:
+                await self._store.prove()
+                await self.look()
+            except StoreError as error:
+                log.warning("the database was busy; the janitor comes again", problem=str(error))
+
+    async def look(self) -> None:
+        """Do once whatever is due."""
+        if self._clock() >= self._next:
+            await self.let_go()
+            self._next = self._clock() + RETAIN
+            self._hushed = 0.0  # what left late is late for the other looks
+        await self._hush()
+        if await self._store.write(privacy.bury):
+            self._log_dirty = True
+        if self._log_dirty:  # a reader may be in the way: then the next look tries again
+            self._log_dirty = not await self._store.truncate_log()
+        await self._write_anew()
+
+    async def let_go(self) -> int:
+        """Let go of all that is too old; return of how many rows."""
+        text_days, score_days = self._days
+        horizon = Horizon.at(self._clock(), text_days(), score_days())
+        count, at = 0, (0, 0)
+        while True:
+            piece = await self._store.read(partial(retention.find, horizon=horizon, at=at))
+            if piece is None:
+                break
+            going = partial(retention.let_go, horizon=horizon, piece=piece)
+            count += await self._store.write(going)
+            at = piece.following
+        self._log_dirty = self._log_dirty or bool(count)
+        return count
+
+    async def _hush(self) -> None:
+        """Let the words go of whoever wants to be left unread."""
+        now, since = self._clock(), self._hushed
+        ids = await self._store.read(partial(retention.unread, since=since))
+        for first in range(0, len(ids), retention.HUSH):
+            some = ids[first : first + retention.HUSH]
+            await self._store.write(partial(retention.hush, ids=some, now=now))
+            self._log_dirty = True
+        self._hushed = now - LOOK_BACK
+
+    async def _write_anew(self) -> None:
+        """Write the file anew after somebody was forgotten.
+
+        SQLite overwrites what is deleted, but not the copies that it leaves in a page's unused
+        space when it moves rows from one page to another.
+        """
+        if not await self._store.read(privacy.unclean):
+            return
+        now = self._clock()
+        if await self._store.read(_size) > SMALL and now - self._written_anew < DAY:
+            return
+        await self._store.write_anew()
+        await self._store.write(privacy.cleaned)
+        self._written_anew = now
+        self._log_dirty = True
+
+
+def _size(connection: Connection) -> int:
+    pages, size = (
+        int(connection.exec_driver_sql(f"PRAGMA {what}").scalar_one())
+        for what in ("page_count", "page_size")
+    )
+    return pages * size
