@@ -56,6 +56,8 @@ def backup(settings: Settings, target: Path, *, force: bool = False) -> str:
         raise SetupError(f"There is no database at {source} yet: there is nothing to back up.")
     if target.is_dir():
         raise SetupError(f"{target} is a folder; name a file in it.")
+    if target.exists() and not target.is_file():
+        raise SetupError(f"{target} is no ordinary file; name another.")
     if target.exists() and (target.samefile(source) or not force):
         words = "is the database itself" if target.samefile(source) else "is there already"
         raise SetupError(f"{target} {words}; name another file{'' if force else ', or --force'}.")
@@ -168,7 +170,7 @@ def _stage(settings: Settings, source: Path) -> Path:
     try:
         _give(staged, home)
         snapshot.copy(source, staged)
-        snapshot.revision(staged)
+        snapshot.revision(source)
         database.upgrade(f"sqlite:///{staged.absolute()}")
         sealing.insist(settings, url=f"sqlite:///{staged.absolute()}")
         found = snapshot.set_aside(staged, WHY)

@@ -108,13 +108,14 @@ def restore(ctx: click.Context, file: Path, yes: bool) -> None:  # noqa: D103, F
 
 
 def _agreed(question: str) -> bool:
-    """Ask a yes-or-no question; the end of the input is a no."""
+    """Ask a yes-or-no question. Raises SetupError where the input ends without an answer."""
     try:
         return click.confirm(question)
     except click.Abort:
         if sys.stdin.isatty():  # Ctrl-C, not the end of a pipe
             raise
-        return False
+    click.echo()  # the sentence below the question, not behind it
+    raise SetupError("Nobody answered, so nothing was done: use --yes where nobody is asked.")
 
 
 @click.group(cls=Group)
@@ -138,9 +139,9 @@ def staff_add(ctx: click.Context, name: str, admin: bool, password_stdin: bool) 
         raise SetupError("There is no terminal to ask for a password: use --password-stdin.")
     if not password:
         raise SetupError("The password is empty; give one of at least one character.")
-    from bot.database import add_staff
+    from bot.staff import add
 
-    add_staff(settings, name, password, admin)
+    add(settings, name, password, admin=admin)
     click.echo(f"{name} may log in.")
 
 
@@ -149,9 +150,9 @@ def staff_add(ctx: click.Context, name: str, admin: bool, password_stdin: bool) 
 def staff_list(ctx: click.Context) -> None:
     """List who may answer on the web page."""
     settings = settings_of(ctx)
-    from bot.database import list_staff
+    from bot.staff import names
 
-    for line in list_staff(settings):
+    for line in names(settings):
         click.echo(line)
 
 
@@ -161,7 +162,7 @@ def staff_list(ctx: click.Context) -> None:
 def staff_remove(ctx: click.Context, name: str) -> None:
     """Take somebody's access away, at once."""
     settings = settings_of(ctx)
-    from bot.database import remove_staff
+    from bot.staff import remove
 
-    remove_staff(settings, name)
+    remove(settings, name)
     click.echo(f"{name} may no longer log in.")

@@ -188,6 +188,11 @@ def guarded(command: Callable[[], Any]) -> int:
     except HeedError as err:
         click.echo(str(err), err=True)
         return 2 if isinstance(err, SetupError | PromptError) else 1
+    except OSError as err:
+        if err.filename is None:  # no file that the operator named, or whose rights they can mend
+            raise
+        click.echo(f"{err.filename} cannot be used ({err.strerror}); name another.", err=True)
+        return 2
     return code if isinstance(code, int) else 0
 
 

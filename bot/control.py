@@ -39,12 +39,14 @@ NAME = 100  # bytes of a path that every kernel takes as a socket's name
 
 def verbs_of(app: App) -> dict[str, Verb]:
     """Return what a running Heed does for commands, by name."""
-    from bot import live, person
+    from bot import live, person, staff
 
     return {
         "live": partial(live.live_of, app),
         "forget": partial(person.forget_in, app),
         "export": partial(person.export_from, app),
+        "staff_add": partial(staff.add_in, app),
+        "staff_remove": partial(staff.remove_in, app),
     }
 
 
@@ -64,7 +66,9 @@ async def listening(url: str, verbs: Mapping[str, Verb]) -> AsyncIterator[None]:
         path.chmod(0o600)  # before it listens: nobody was let in until now
     except OSError as error:
         door.close()
-        log.warning("commands cannot reach this Heed", file=path.name, cause=error.strerror)
+        log.warning(
+            "commands cannot reach this Heed", file=path.name, cause=error.strerror or str(error)
+        )
         yield
         return
     at_work: set[asyncio.Task[None]] = set()
@@ -97,6 +101,8 @@ def ask(url: str, verb: str, /, patience: float = PATIENCE, **arguments: Any) ->
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         except OSError as error:
+            if error.errno is None:  # no kernel takes such a name, so nobody listens there
+                return None
             raise SetupError(
                 f"The running Heed cannot be asked ({error.strerror} at {path}); "
                 "run this command as the user that Heed runs as."
@@ -131,12 +137,10 @@ async def _answer(
             log.warning("a command of another user was refused")
             return
         try:
-            verb, arguments = _question(await reader.readline())
+            verb, arguments = await _question(reader)
             answer = {"result": await _found(verbs, verb, arguments)()}
         except HeedError as error:
             answer = {"error": str(error), "setup": isinstance(error, SetupError)}
-        except ValueError:
-            answer = {"error": "The command could not be read.", "setup": False}
         writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
         with suppress(ConnectionError):  # whoever asked has gone; it is done all the same
             await writer.drain()
@@ -144,13 +148,15 @@ async def _answer(
         writer.close()
 
 
-def _question(line: bytes) -> tuple[str, dict[str, Any]]:
-    """Read a question. Raises ValueError."""
-    match json.loads(line):
-        case {"verb": str(verb), "arguments": dict(arguments)}:
-            return verb, arguments
-        case _:
-            raise ValueError
+async def _question(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
+    """Read a question. Raises HeedError for what is none."""
+    with suppress(ValueError, RecursionError):  # a line that is too long is a ValueError, too
+        match json.loads(await reader.readline()):
+            case {"verb": str(verb), "arguments": dict(arguments)}:
+                return verb, arguments
+            case _:
+                pass
+    raise HeedError("The command could not be read.")
 
 
 def _found(verbs: Mapping[str, Verb], name: str, arguments: dict[str, Any]) -> Verb:

@@ -1,12 +1,11 @@
-"""The database from the outside: made, brought up to date, checked, held, its staff named."""
+"""The database from the outside: made, brought up to date, checked, held."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from alembic import command
@@ -14,11 +13,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from argon2 import PasswordHasher
 
-from bot.settings import Settings
 from core.errors import SetupError
-from core.store import Store, integrity, people, transaction
+from core.store import integrity, transaction
 
 
 def file_of(url: str) -> Path:
@@ -69,6 +66,8 @@ def _alembic(connection: object | None = None) -> Config:
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to the newest revision (or `revision`), making it if need be."""
     prepare(url)
+    with suppress(FileExistsError):  # for this user alone, and so are the files that come beside it
+        os.close(os.open(file_of(url), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with transaction(url, write=True, linked=False) as connection:
         try:
             command.upgrade(_alembic(connection), revision)
@@ -140,35 +139,3 @@ def hold(url: str) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Store]:
-    from bot.sealing import opened
-
-    upgrade(settings.database.url)
-    with opened(settings) as store:
-        yield store
-
-
-def add_staff(settings: Settings, name: str, password: str, admin: bool) -> None:  # noqa: FBT001
-    """Add somebody who may log in on the web. Raises SetupError for a name that is taken."""
-    hashed = PasswordHasher().hash(password)
-    with _opened(settings) as store:
-        if not store.write_now(
-            lambda c: people.add_staff(c, name, hashed, time.time(), admin=admin)
-        ):
-            raise SetupError(f"{name} is staff already; remove them first to change anything.")
-
-
-def list_staff(settings: Settings) -> Iterable[str]:
-    """Return one line per staff member."""
-    with _opened(settings) as store:
-        return store.read_now(people.list_staff)
-
-
-def remove_staff(settings: Settings, name: str) -> None:
-    """Remove a staff member. Raises SetupError when there is none of that name."""
-    with _opened(settings) as store:
-        if not store.write_now(lambda c: people.remove_staff(c, name)):
-            raise SetupError(f"There is no staff member named {name}.")

@@ -19,7 +19,8 @@ class Faults(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:  # type: ignore[explicit-override]
         """Count one line."""
         said = record.msg.get("event", "") if isinstance(record.msg, dict) else record.msg
-        kind = f"{record.name}: {said}"[:120]
+        first = str(said).partition("\n")[0]  # what follows tells of one occasion
+        kind = f"{record.name}: {first}"[:120]
         if record.exc_info and record.exc_info[0] is not None:
             kind = f"{kind} ({record.exc_info[0].__name__})"
         key = (record.levelname.lower(), kind)

@@ -37,6 +37,7 @@ TRUNCATIONS = 20  # tries, a quarter of a second apart, before the janitor goes 
 def export(settings: Settings, ref: str) -> list[dict[str, Any]]:
     """Return everything kept of a person, by `platform:user id`, one entry per place."""
     url = settings.database.url
+    _named(ref)
     found = ask(url, "export", ref=ref)
     if found is not None:
         return list(found)
@@ -81,6 +82,7 @@ def forget(settings: Settings, ref: str) -> str:
     What staff were shown in their chats is erased by posts, which a running Heed sends.
     """
     url = settings.database.url
+    _named(ref)
     told = ask(url, "forget", ref=ref)
     if told is not None:
         return str(told)
@@ -134,13 +136,19 @@ def _silent(**_counts: int) -> str:
     return ""
 
 
-def _find(connection: Connection, ref: str) -> list[int]:
+def _named(ref: str) -> tuple[str, str]:
+    """Return platform and user of a reference. Raises SetupError for what can be none."""
     platform, _, user = ref.partition(":")
-    if not user or platform not in PLATFORMS:
+    encodable = user.encode("utf-8", "replace").decode() == user
+    if not user or platform not in PLATFORMS or not encodable:
         raise SetupError(
             f"{ref!r} names nobody; write platform:user id, as in telegram:12345 or web:ann."
         )
-    found = people.find(connection, platform, user)
+    return platform, user
+
+
+def _find(connection: Connection, ref: str) -> list[int]:
+    found = people.find(connection, *_named(ref))
     if not found:
         raise SetupError(f"Nothing is kept of {ref}.")
     return found

@@ -6,6 +6,8 @@ keeps nothing safe, so `exposed` names those.
 
 from __future__ import annotations
 
+import os
+import select
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from core.errors import SetupError
 
 SUFFIX: Final = "_FILE"
 _MOST: Final = 64 * 1024  # bytes
+_PATIENCE: Final = 3.0  # seconds in which somebody must have begun to write into a pipe
 
 
 def in_files(environ: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Path]:
@@ -38,8 +41,7 @@ def in_files(environ: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, P
 def read(path: Path, name: str) -> str:
     """Return the secret in a file. Raises SetupError, which names the variable `name` alone."""
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST + 1).decode().strip()
+        text = _content(path).decode().strip()
     except OSError as err:
         raise SetupError(f"The file that {name} names cannot be read: {err.strerror}.") from None
     except ValueError:  # no UTF-8, or a path with a NUL in it
@@ -49,6 +51,14 @@ def read(path: Path, name: str) -> str:
     if "\n" in text or len(text) > _MOST:
         raise SetupError(f"The file that {name} names holds more than one line.")
     return text
+
+
+def _content(path: Path) -> bytes:
+    """Read a file, or a pipe; one that nobody writes into is empty."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        select.select([file], [], [], _PATIENCE)
+        os.set_blocking(file.fileno(), True)
+        return file.read(_MOST + 1)
 
 
 def put(values: dict[str, Any], key: str, value: str) -> None:

@@ -110,10 +110,37 @@ def test_an_unknown_command_is_told() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_forget_asks_first_and_the_end_of_the_input_is_a_no(tmp_path: Path) -> None:
-    done = _run("forget", "web:somebody", cwd=tmp_path)
-    assert done.returncode == 0
-    assert "Nothing was erased." in done.stdout
+@pytest.mark.parametrize("command", ["forget web:somebody", "restore kept.db"])
+def test_where_nobody_answers_nothing_is_done_and_the_script_that_asked_fails(
+    command: str, tmp_path: Path
+) -> None:
+    done = _run(*command.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Nobody answered, so nothing was done: use --yes where nobody is asked.\n"
+    )
+    assert [*tmp_path.iterdir()] == []
+    no = _run(*command.split(), cwd=tmp_path, stdin="n\n")
+    assert no.returncode == 0
+    assert "Nothing was" in no.stdout
+
+
+@pytest.mark.parametrize("command", ["backup {}", "restore --yes {}", "--config {} db check"])
+def test_a_name_that_no_file_can_have_is_told_in_one_sentence(command: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'heed.db'}"
+    assert _run("db", "upgrade", cwd=tmp_path, HEED_DATABASE__URL=url).returncode == 0
+    done = _run(*command.format("x" * 300).split(), cwd=tmp_path, HEED_DATABASE__URL=url)
+    assert done.returncode == 2
+    assert "File name too long" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_fault_of_ours_is_no_sentence_for_the_operator() -> None:
+    def fails() -> None:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        guarded(fails)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -75,7 +76,13 @@ async def test_what_goes_wrong_is_the_callers_to_read(tmp_path: Path) -> None:
         for verb, arguments in (("dance", {}), ("echo", {}), ("echo", {"text": "a", "more": 1})):
             with pytest.raises(SetupError, match="another version"):
                 await asked(url, verb, **arguments)
-        for line in (b"no json\n", b"[]\n", b'{"verb": 7, "arguments": {}}\n', b"{" * 9000 + b"\n"):
+        for line in (
+            b"no json\n",
+            b"[]\n",
+            b'{"verb": 7, "arguments": {}}\n',
+            b"{" * 9000 + b"\n",
+            b"x" * 70_000,
+        ):
             assert "could not be read" in (await spoken(tmp_path, line))["error"]
         assert await asked(url, "echo", text="still here") == ["still here"]
     async with listening(url, {}):
@@ -90,6 +97,28 @@ async def spoken(folder: Path, line: bytes) -> Any:
     writer.close()
     await writer.wait_closed()
     return json.loads(answer)
+
+
+async def test_a_name_that_no_socket_can_have_keeps_nobody_from_the_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / ('n' * 120)}.db"
+    async with listening(url, VERBS):  # the log says that it is out of reach
+        assert await asked(url, "echo", text="early") is None
+
+
+async def blunder() -> None:
+    raise ValueError("ours")
+
+
+async def test_a_fault_of_ours_is_not_called_a_bad_question(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = url_in(tmp_path)
+    async with listening(url, {"blunder": blunder}):
+        with pytest.raises(HeedError, match="its log may say why"):
+            await asked(url, "blunder")
+        gc.collect()
+        await asyncio.sleep(0)
+    assert "ValueError: ours" in caplog.text
 
 
 async def test_the_socket_is_for_its_own_user_alone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from argon2 import PasswordHasher
 
-from bot import database, person
+from bot import database, person, staff
 from bot.settings import Database, Settings
 from core import store
 from core.errors import SetupError
@@ -106,6 +106,11 @@ def test_an_upgrade_makes_the_folder(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'a' / 'b' / 'heed.db'}"
     database.upgrade(url)
     assert database.check(url).startswith("database ok, revision ")
+
+
+def test_nobody_else_on_the_machine_may_read_what_people_write(tmp_path: Path, url: str) -> None:
+    database.upgrade(url)
+    assert {file.name: file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {"heed.db": 0}
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -306,30 +311,34 @@ def test_an_export_holds_what_was_said_and_judged_but_no_notes(
     assert "between us" not in told
 
 
-@pytest.mark.parametrize("ref", ["ann", "telegram:", "icq:7", ""])
+@pytest.mark.parametrize("ref", ["ann", "telegram:", "icq:7", "", "web:\udcff"])
 def test_somebody_must_be_named_with_their_platform(settings: Settings, ref: str) -> None:
     database.upgrade(settings.database.url)
-    with pytest.raises(SetupError, match="write platform:user id"):
-        person.export(settings, ref)
+    for about in (person.export, person.forget):
+        with pytest.raises(SetupError, match="write platform:user id"):
+            about(settings, ref)
 
 
 # --- staff ----------------------------------------------------------------------------------------
 
 
 def test_staff_are_added_listed_and_removed(settings: Settings) -> None:
-    database.add_staff(settings, "zoe", "a good password", admin=False)
-    database.add_staff(settings, "ben", "another one", admin=True)
-    assert list(database.list_staff(settings)) == ["ben (admin)", "zoe"]
+    staff.add(settings, "zoe ", "a good password", admin=False)
+    staff.add(settings, "ben", "another one", admin=True)
+    assert staff.names(settings) == ["ben (admin)", "zoe"]
     with pytest.raises(SetupError, match="zoe is staff already"):
-        database.add_staff(settings, "zoe", "x", admin=True)
-    database.remove_staff(settings, "ben")
-    assert list(database.list_staff(settings)) == ["zoe"]
+        staff.add(settings, "zoe", "x", admin=True)
+    staff.remove(settings, "ben")
+    assert staff.names(settings) == ["zoe"]
     with pytest.raises(SetupError, match="no staff member named ben"):
-        database.remove_staff(settings, "ben")
+        staff.remove(settings, "ben")
+    for name in ("", " ", "a\nb", "\udcff"):
+        with pytest.raises(SetupError, match="no name that somebody could type"):
+            staff.add(settings, name, "x", admin=False)
 
 
 def test_a_password_is_kept_as_a_hash_alone(tmp_path: Path, settings: Settings) -> None:
-    database.add_staff(settings, "zoe", PLANTED, admin=False)
+    staff.add(settings, "zoe", PLANTED, admin=False)
     assert found_in(tmp_path) == []
     with opened(tmp_path) as ground:
         row = ground.row(people.staff)

@@ -11,8 +11,7 @@ import pytest
 from discord.gateway import DiscordWebSocket
 
 from adapters.discord.permissions import permissions
-from bot import doctor, rights
-from bot.database import add_staff
+from bot import doctor, rights, staff
 from bot.settings import Database, Desk, Discord, Http, Prompts, Settings, Telegram
 from core.errors import PromptError, SetupError
 from tests.fakes.discord import DiscordFake
@@ -446,7 +445,7 @@ def test_an_open_page_where_nobody_may_log_in_is_told(tmp_path: Path) -> None:
     elsewhere = Settings(http=http, database=database, desk=Desk(staff="telegram:-1"))
     assert isinstance(doctor.desk(elsewhere), doctor.Advice)
     assert doctor.desk(Settings(database=database)) == "always staffed"
-    add_staff(open_, "ana", "four boring words here", admin=True)
+    staff.add(open_, "ana", "four boring words here", admin=True)
     assert doctor.desk(open_) == "always staffed"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bot import backup, database, doctor, person, sealing
+from bot import backup, database, doctor, person, sealing, staff
 from bot.cli import heed
 from bot.evaluating import verdicts
 from bot.program import serve
@@ -84,7 +84,7 @@ async def test_nothing_works_with_another_key_or_none(
         lambda: person.export(settings, "telegram:ann"),
         lambda: person.forget(settings, "telegram:ann"),
         lambda: verdicts.read(settings, words=True),
-        lambda: database.add_staff(settings, "zoe", "long enough", admin=False),
+        lambda: staff.add(settings, "zoe", "long enough", admin=False),
     ]
     for command in commands:
         with pytest.raises(SetupError, match=says):

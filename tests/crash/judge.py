@@ -310,6 +310,8 @@ def _explain(  # noqa: PLR0917
     perhaps += [""] * 2 * sum(row["kind"] == "transcript" for row in flags)  # its two files
     again = [row["text"] for row in sent if row["kind"] in case.repeat]
     again += [""] if "transcript" in case.repeat else []
+    cards = [row["text"] for row in sent if row["kind"] == "card" and "card" in case.repeat]
+    heads = {text.partition("\n")[0] for text in cards}  # only one of two is drawn anew later
     for line in lines:
         if line.id in ids or line.id in more:
             continue
@@ -317,7 +319,7 @@ def _explain(  # noqa: PLR0917
             found.orphans += 1
         elif (text := line.text.replace("\\", "")) in perhaps:  # as it was before it was escaped
             perhaps.remove(text)
-        elif line.text in again:
+        elif line.text in again or line.text.partition("\n")[0] in heads:
             found.repeated += 1
         elif _begun(line.text, flags):
             found.orphans += 1
