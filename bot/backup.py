@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 RESTORED = "heed/restored"  # the cursor that tells the next start what to say to staff
 STAGED = ".restoring-"  # in the name of a backup that is ready to be put in place
+BEGUN = "its answer had begun when a backup was restored"
 WHY = "it was under way when the backup was made, and may have been dealt with since"
 
 
@@ -201,11 +202,12 @@ def put_in_place(url: str, name: str) -> str:
     if not name.startswith(f"{home.name}{STAGED}") or "/" in name or not staged.is_file():
         raise SetupError(f"{name} is no backup that stands ready.")
     kept = ""
-    told = _numbers(staged)
-    along = snapshot.Along(0, readable=True)
+    posts, messages = map(int, _numbers(staged).split())
+    along = snapshot.Along(0, 0, readable=True)
     if home.exists():
-        along = snapshot.bring_along(staged, home)
+        along = snapshot.bring_along(staged, home, BEGUN)
         kept = _keep(home)
+    told = f"{posts} {messages + along.begun}"
     snapshot.note(staged, RESTORED, told)
     snapshot.fold(staged)
     staged.replace(home)
@@ -283,7 +285,8 @@ class Exchange:
         """Be the verb `restore`: answer when the new life has begun."""
         if self._answer is not None:
             raise SetupError("A backup is being restored already.")
-        self._name, self._answer = file, asyncio.get_running_loop().create_future()
+        self._name, self._words = file, ""
+        self._answer = asyncio.get_running_loop().create_future()
         self.wanted.set()
         return await self._answer
 
@@ -309,8 +312,10 @@ class Exchange:
 
     def ended(self) -> None:
         """Answer whoever still waits, as nothing will run again."""
-        if isinstance(self._words, str):
-            self._words = SetupError("Heed has stopped; its log says why.")
+        if self._words == "":
+            self._words = SetupError("Nothing was changed: Heed has stopped, its log says why.")
+        elif isinstance(self._words, str):
+            self._words = f"{self._words} Heed has stopped since; its log says why."
         self.begun()
 
 

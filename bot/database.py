@@ -27,7 +27,8 @@ def file_of(url: str) -> Path:
             "database.url must name a SQLite file: sqlite:///data/heed.db, "
             "or sqlite:////var/lib/heed/heed.db for an absolute path."
         )
-    return Path(name)
+    path = Path(name)
+    return path.resolve() if path.is_symlink() else path  # one lock, whatever it is called by
 
 
 def prepare(url: str) -> None:

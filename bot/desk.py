@@ -154,12 +154,12 @@ class Studio:
 def facts_of(settings: Settings, mind: Mind) -> Facts:
     """Return what people are told of how this Heed keeps things."""
     own = settings.privacy
-    here = mind.engine is not None and mind.speaks
     return Facts(
         text_days=own.text_days,
         score_days=own.score_days,
         desks=tuple(dict.fromkeys(place.platform for place in settings.desk.places)),
-        model=mind.name if here or mind.hosts else "",
+        model="" if mind.engine is None else mind.name,  # one that only tags reads along, too
+        writes=mind.speaks,
         hosts=mind.hosts,
         redacted=bool(getattr(own, "redact", False)),
         sealed=bool(getattr(own, "key", None)),

@@ -34,7 +34,7 @@ WAY_OUT: Final = {
     "uncertain": "nobody knows whether it arrived: ask the person, or mark it on the case's page",
     "failed": "the platform refused it: the log says why; write it anew if it still matters",
     "held": "the person cannot be reached: it waits for them, or staff drop it on the case's page",
-    "parked": "five tries failed: answer it by hand, and report what the log says",
+    "parked": "set aside after five tries, or by a restore: answer it by hand; the log says more",
     "poison": "it could not be read: report it, with the log's line",
 }
 

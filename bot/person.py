@@ -93,8 +93,9 @@ def forget(settings: Settings, ref: str) -> str:
         with opened(settings) as store:
             erased = store.write_now(partial(_forget, ref=ref, copy=copy, now=time.time()))
             if store.write_now(privacy.bury):
+                mark = store.read_now(privacy.unclean)
                 store.compact()
-                store.write_now(privacy.cleaned)
+                store.write_now(partial(privacy.cleaned, mark=mark))
             return _told(erased, clean=store.erase_log())
 
 

@@ -177,6 +177,10 @@ def _leaves(error: BaseException | None) -> list[BaseException]:
     return [] if error is None else [error]
 
 
+async def _not_beside_a_chat(file: str) -> str:  # noqa: ARG001
+    raise SetupError("Somebody talks to this Heed in a terminal: end that, then try again.")
+
+
 async def chat(settings: Settings) -> None:
     """Talk to Heed in this terminal; the same database, the same walk."""
     from adapters.terminal import TerminalAdapter
@@ -193,7 +197,8 @@ async def chat(settings: Settings) -> None:
         running = asyncio.create_task(app.run())
         ended = asyncio.create_task(terminal.ended.wait())
         try:
-            async with listening(settings.database.url, verbs_of(app)):
+            verbs = {**verbs_of(app), "restore": _not_beside_a_chat}
+            async with listening(settings.database.url, verbs):
                 await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 _raise_first(running)

@@ -167,8 +167,8 @@ class Ear:
     async def _listen(self, start: Start, row: Row, wait: Wait) -> Hearing:
         """Let the model hear: together with the reply's start where a reply may follow."""
         mind = self.mind
-        if start.opted_out or any(row.urgent for row in start.rows):
-            return Hearing(tagging=None)  # never read by a model; never waits for one
+        if _unasked(start):
+            return Hearing(tagging=None)
         answered = start.owner == "bot" and start.addressed and row is start.rows[-1]
         if not answered or row.message.kind != "said":  # a correction is heard, and not answered
             return await mind.tag(row.message.text)
@@ -292,7 +292,7 @@ class Ear:
 
 def _unasked(start: Start) -> bool:
     """Say whether no model hears it: it must not be read by one, or cannot wait for one."""
-    return start.opted_out or any(row.urgent for row in start.rows)
+    return start.opted_out or start.pressing or any(row.urgent for row in start.rows)
 
 
 def unscored(start: Start, row: Row) -> bool:

@@ -38,11 +38,9 @@ class Janitor:
         self._store = store
         self._clock = clock
         self._days = (text_days, score_days)
-        self._hushed = (
-            0.0  # how far the last look for the unread went back; the first: to the start
-        )
-        self._next = clock()  # when to look for what is too old
-        self._written_anew = 0.0
+        self._hushed = 0.0  # since when to look for the unread; the first look: since ever
+        self._retained: float | None = None  # when it last looked for what is too old
+        self._written_anew: float | None = None
         self._log_dirty = True  # a crash may have left words in it
 
     async def run(self) -> None:
@@ -54,12 +52,14 @@ class Janitor:
                 await self.look()
             except StoreError as error:
                 log.warning("the database was busy; the janitor comes again", problem=str(error))
+            except Exception:  # a row that cannot be read ends neither the janitor nor all of Heed
+                log.exception("the janitor failed, and comes again")
 
     async def look(self) -> None:
         """Do once whatever is due."""
-        if self._clock() >= self._next:
+        if not self._within(RETAIN, self._retained):
             await self.let_go()
-            self._next = self._clock() + RETAIN
+            self._retained = self._clock()
             self._hushed = 0.0  # what left late is late for the other looks
         await self._hush()
         if await self._store.write(privacy.bury):
@@ -67,6 +67,10 @@ class Janitor:
         if self._log_dirty:  # a reader may be in the way: then the next look tries again
             self._log_dirty = not await self._store.truncate_log()
         await self._write_anew()
+
+    def _within(self, seconds: float, at: float | None) -> bool:
+        """Say whether something was done so lately; not where the clock was put back since."""
+        return at is not None and 0.0 <= self._clock() - at < seconds
 
     async def let_go(self) -> int:
         """Let go of all that is too old; return of how many rows."""
@@ -99,13 +103,14 @@ class Janitor:
         SQLite overwrites what is deleted, but not the copies that it leaves in a page's unused
         space when it moves rows from one page to another.
         """
-        if not await self._store.read(privacy.unclean):
+        mark = await self._store.read(privacy.unclean)
+        if not mark:
             return
         now = self._clock()
-        if await self._store.read(_size) > SMALL and now - self._written_anew < DAY:
+        if await self._store.read(_size) > SMALL and self._within(DAY, self._written_anew):
             return
         await self._store.write_anew()
-        await self._store.write(privacy.cleaned)
+        await self._store.write(partial(privacy.cleaned, mark=mark))
         self._written_anew = now
         self._log_dirty = True
 

@@ -55,7 +55,7 @@ class Lanes(Generic[L]):
             )
 
     def _gate(self, crowd: Hashable) -> asyncio.Semaphore:
-        """Return what the lanes of a crowd pass one by one; it lives as long as one of them."""
+        """Return what a few lanes of a crowd may pass at once; it lives as long as one of them."""
         if crowd is None:
             return asyncio.Semaphore()
         gate = self._crowds.get(crowd)

@@ -33,7 +33,8 @@ class Facts:
     text_days: int
     score_days: int
     desks: tuple[str, ...] = ()  # platforms in whose chats staff see copies; "web": the page
-    model: str = ""  # what writes the replies; empty: the phrase book
+    model: str = ""  # what reads along; empty: none
+    writes: bool = True  # it writes the replies, too; if not, the phrase book does
     hosts: tuple[str, ...] = ()  # other machines that the words are sent to
     redacted: bool = False  # without what looks like an address, a number or a name
     sealed: bool = False  # the texts are encrypted in the database
@@ -68,7 +69,8 @@ class Rights:
             name = "privacy_model_sent_redacted" if facts.redacted else "privacy_model_sent"
             reads = say(name, lang, name=facts.model, text=", ".join(facts.hosts))
         elif facts.model:
-            reads = say("privacy_model_here", lang, name=facts.model)
+            name = "privacy_model_here" if facts.writes else "privacy_model_hears"
+            reads = say(name, lang, name=facts.model)
         else:
             reads = say("privacy_model_none", lang)
         return say(

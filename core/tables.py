@@ -68,6 +68,8 @@ conversation = Table(
     UniqueConstraint("platform", "bot", "chat", "thread", "user"),
     Index("ix_conversation_user", "user"),  # one person, wherever they write
 )
+_FORGOTTEN = conversation.c.forgotten.is_(True)
+Index("ix_conversation_forgotten", conversation.c.id, sqlite_where=_FORGOTTEN)
 
 inbox = Table(
     "inbox",
@@ -93,6 +95,7 @@ inbox = Table(
     UniqueConstraint("platform", "bot", "chat", "message_id", "event"),
 )
 Index("ix_inbox_waiting", inbox.c.conversation_id, sqlite_where=inbox.c.state == "waiting")
+Index("ix_inbox_done", inbox.c.conversation_id, sqlite_where=inbox.c.state == "done")
 
 history = Table(
     "history",
@@ -253,29 +256,22 @@ outbox = Table(
     _text("error"),
     UniqueConstraint("cause_kind", "cause_id", "target", "kind", "part"),
 )
-Index(
-    "ix_outbox_open",
-    outbox.c.conversation_id,
-    sqlite_where=outbox.c.state.in_(["streaming", "queued", "sending"]),
-)
+_IS_OPEN = outbox.c.state.in_(["streaming", "queued", "sending"])
+Index("ix_outbox_open", outbox.c.conversation_id, sqlite_where=_IS_OPEN)
+_IS_OVER = outbox.c.state.in_(["sent", "withdrawn"])
+Index("ix_outbox_over", outbox.c.conversation_id, sqlite_where=_IS_OVER)
 Index("ix_outbox_history_id", outbox.c.history_id)  # what became of a line
 _IS_REPLY = (outbox.c.kind == "reply") & (outbox.c.part == 0)
 # What the machine has said: how much, to one person and to everybody, and in which message.
-Index(
-    "ix_outbox_answers",
-    outbox.c.conversation_id,
-    outbox.c.queued_at,
-    outbox.c.state,
-    sqlite_where=_IS_REPLY,
-)
-Index("ix_outbox_answered_at", outbox.c.queued_at, outbox.c.state, sqlite_where=_IS_REPLY)
+_SAID = (outbox.c.queued_at, outbox.c.state)
+Index("ix_outbox_answers", outbox.c.conversation_id, *_SAID, sqlite_where=_IS_REPLY)
+Index("ix_outbox_answered_at", *_SAID, sqlite_where=_IS_REPLY)
 Index("ix_outbox_message_id", outbox.c.message_id, sqlite_where=outbox.c.kind == "reply")
 Index("ix_outbox_held", outbox.c.conversation_id, sqlite_where=outbox.c.state == "held")
 Index(
     "ix_outbox_open_to_staff",
     outbox.c.staff_thread_id,
-    sqlite_where=outbox.c.state.in_(["streaming", "queued", "sending"])
-    & outbox.c.staff_thread_id.is_not(None),
+    sqlite_where=_IS_OPEN & outbox.c.staff_thread_id.is_not(None),
 )
 
 # A thumb of somebody's under a reply of the machine's.

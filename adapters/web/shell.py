@@ -6,6 +6,7 @@ headers as a page.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
@@ -70,6 +71,13 @@ def last_words(status: int, message: str) -> bytes:
     return b"\r\n".join([*lines, b"", body])
 
 
+_STOPPING: Final = refusal(
+    503,
+    "Heed is stopping: what it has taken in is kept, and answered when it runs again.",
+    {"Retry-After": "5", "Connection": "close"},
+)
+
+
 class Shell:
     """The outermost application."""
 
@@ -82,7 +90,11 @@ class Shell:
         if scope["type"] != "http":
             return
 
+        begun = False
+
         async def send_on(sent: Sent) -> None:
+            nonlocal begun
+            begun = True
             if sent["type"] == "http.response.start":
                 told = {name for name, _ in sent["headers"]}
                 if sent["status"] >= HTTPStatus.BAD_REQUEST:
@@ -90,7 +102,13 @@ class Shell:
                 sent["headers"].extend(pair for pair in HEADERS if pair[0] not in told)
             await send(sent)
 
-        await (_oversize(scope) or self._app)(scope, receive, send_on)
+        try:
+            await (_oversize(scope) or self._app)(scope, receive, send_on)
+        except (
+            asyncio.CancelledError
+        ):  # by the server alone, which stops and has waited long enough
+            if not begun:
+                await _STOPPING(scope, receive, send_on)
 
 
 def _oversize(scope: Scope) -> Response | None:

@@ -350,18 +350,31 @@ class Store:
         return self._read(operation)
 
     def erase_log(self) -> bool:
-        """Truncate the write-ahead log; False while a reader is in the way (try again)."""
+        """Truncate the write-ahead log; False while a reader is in the way (try again).
+
+        Raises StoreError where the file cannot be had.
+        """
         if self._writing.dialect.name != "sqlite":
             return True
-        raw = self._writing.raw_connection()
-        driver = cast("sqlite3.Connection", raw.driver_connection)
+        with self._aside() as driver:
+            try:
+                driver.execute("PRAGMA busy_timeout=0")  # busy is an answer here, not worth a wait
+                row = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return bool(row[0] == 0)
+            finally:
+                driver.execute("PRAGMA busy_timeout=5000")
+
+    @contextmanager
+    def _aside(self) -> Iterator[sqlite3.Connection]:
+        """Lend SQLite's own connection, for what is done outside every transaction."""
         try:
-            driver.execute("PRAGMA busy_timeout=0")  # busy is an answer here, not worth a wait
-            row = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return bool(row[0] == 0)
-        finally:
-            driver.execute("PRAGMA busy_timeout=5000")
-            raw.close()
+            raw = self._writing.raw_connection()
+            try:
+                yield cast("sqlite3.Connection", raw.driver_connection)
+            finally:
+                raw.close()
+        except REFUSED as error:
+            raise _translated(error) from error
 
     async def truncate_log(self) -> bool:
         """Do `erase_log` where nobody waits for it."""
@@ -373,16 +386,12 @@ class Store:
         """Write the whole file anew, so that nothing is left in it of what was rewritten."""
         if self._writing.dialect.name != "sqlite":
             return
-        raw = self._writing.raw_connection()
-        driver = cast("sqlite3.Connection", raw.driver_connection)
-        try:
-            driver.execute("PRAGMA temp_store=DEFAULT")  # a copy of the whole file: not in memory
-            driver.execute("VACUUM")
-        except REFUSED as error:
-            raise _translated(error) from error
-        finally:
-            driver.execute("PRAGMA temp_store=MEMORY")
-            raw.close()
+        with self._aside() as driver:
+            try:
+                driver.execute("PRAGMA temp_store=DEFAULT")  # the whole file's copy: not in memory
+                driver.execute("VACUUM")
+            finally:
+                driver.execute("PRAGMA temp_store=MEMORY")
 
     async def write_anew(self) -> None:
         """Do `compact` where nobody waits for it. Raises StoreBusy while somebody else writes."""

@@ -30,6 +30,9 @@ _BURST = Ready(
     .order_by(inbox.c.sequence, inbox.c.id)
     .limit(literal_column(str(MOST)))
 )
+_PRESSING = Ready(
+    select(inbox.c.id).where(inbox.c.conversation_id == OF, WAITING, inbox.c.urgent != "").limit(1)
+)
 ROW = Ready(update(inbox).where(inbox.c.id == IT))
 _resolved = case.alias()
 _PERSON = Ready(
@@ -119,6 +122,7 @@ class Start:
     wakes: bool = False  # the case is snoozed, and somebody writes
     unreachable: bool = False  # until now they could not be written to
     place_in_line: int = 0  # of a queued case: how many wait as long or longer
+    pressing: bool = False  # behind these rows waits one that is urgent: no model is waited for
     around: tuple[Said, ...] = ()  # what others said here, in its order with `history`; () unasked
     spent: Spent = field(default_factory=Spent)  # answers before this one
 
@@ -161,6 +165,9 @@ def begin(
     for row in burst:
         connection.execute(ROW, {"it": row.id, "tries": row.tries + 1, "touched_at": now})
     start = _start(connection, conversation_id, burst, now)
+    if len(found) == MOST or len(found) > len(burst):
+        waits = connection.execute(_PRESSING, {"of": conversation_id}).first()
+        start = replace(start, pressing=waits is not None)
     answers = burst[0].kind == "said" and start.owner == "bot" and start.addressed
     if not answers:
         return start

@@ -32,6 +32,7 @@ Lane = tuple[Literal["person", "staff", "card"], int]  # conversation id, or sta
 OPEN = ("streaming", "queued", "sending")
 # Spelled out as in the partial index: with bound values SQLite would read every post ever sent.
 IS_OPEN = outbox.c.state.in_([literal_column(f"'{state}'") for state in OPEN])
+IS_OVER = outbox.c.state.in_([literal_column(f"'{state}'") for state in ("sent", "withdrawn")])
 ALBUM = 1.5  # seconds in which the messages of one album are waited for
 AHEAD = 10.0  # seconds; a row touched so much later than now was dated by another clock
 DOUBT = "nobody knows whether this was sent"  # how the error of a doubtful row begins

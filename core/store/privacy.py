@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import and_, delete, func, literal, not_, select, update
 
 from core.cells import plain
-from core.store import feedback, people
+from core.store import feedback, people, unsaid
 from core.store.connection import Connection
 from core.store.kept import SPOKEN, export, poisoned
-from core.store.outbox import ERASED, Lane, Outgoing, enqueue
+from core.store.outbox import ERASED, IS_OPEN, Lane, Outgoing, enqueue
 from core.store.rows import insert_id, insert_once
 from core.tables import (
     audit,
@@ -225,6 +225,7 @@ def _erase_words(connection: Connection, conversation_id: int) -> None:
     _erase_staffs(connection, cases)
     connection.execute(delete(pair).where(pair.c.case_id.in_(cases)))
     feedback.erase(connection, conversation_id)
+    unsaid.unquote(connection, conversation_id)
     for table in (history, decision):
         connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
     # Emptied, but there until `bury`: the platform may send the last message again, and its key
@@ -355,7 +356,7 @@ def _unpoison(connection: Connection, conversation_id: int) -> None:
 def bury(connection: Connection) -> int:
     """Remove the rows of forgotten people whose last post has left; return how many."""
     busy = select(outbox.c.conversation_id).where(
-        outbox.c.state.in_(("queued", "sending", "streaming")),
+        IS_OPEN,
         outbox.c.conversation_id.is_not(None),  # NOT IN knows no answer beside a NULL
     )
     waiting = select(inbox.c.conversation_id).where(inbox.c.state == "waiting")
@@ -367,18 +368,21 @@ def bury(connection: Connection) -> int:
         )
     )
     if gone.rowcount:
-        insert_once(connection, cursor, {"name": UNCLEAN, "value": "1"}, key="name")
+        times = int(unclean(connection) or 0) + 1
+        connection.execute(delete(cursor).where(cursor.c.name == UNCLEAN))
+        insert_once(connection, cursor, {"name": UNCLEAN, "value": str(times)}, key="name")
     return int(gone.rowcount)
 
 
-def unclean(connection: Connection) -> bool:
-    """Say whether bytes of somebody forgotten may stand in the file's unused space."""
-    return (
-        connection.execute(select(cursor.c.name).where(cursor.c.name == UNCLEAN)).first()
-        is not None
-    )
+def unclean(connection: Connection) -> str:
+    """Return a mark where bytes of somebody forgotten may stand in the file's unused space.
+
+    It is another one after each burial; empty: there are no such bytes.
+    """
+    found = connection.execute(select(cursor.c.value).where(cursor.c.name == UNCLEAN)).scalar()
+    return found or ""
 
 
-def cleaned(connection: Connection) -> None:
-    """Note that the file was written anew since the last of them went."""
-    connection.execute(delete(cursor).where(cursor.c.name == UNCLEAN))
+def cleaned(connection: Connection, mark: str) -> None:
+    """Note that the file was written anew. Who was buried since `mark` was asked for stays due."""
+    connection.execute(delete(cursor).where(cursor.c.name == UNCLEAN, cursor.c.value == mark))

@@ -12,13 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, delete, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    delete,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from core.cells import plain
 from core.message import ConversationKey
-from core.store import people
+from core.store import people, unsaid
 from core.store.connection import Connection
-from core.store.outbox import OPEN
+from core.store.outbox import IS_OVER, OPEN
 from core.tables import (
     audit,
     case,
@@ -36,6 +46,7 @@ from core.tables import (
 DAY = 86400.0
 SLICE = 400  # rows changed in one transaction
 HUSH = 50  # people whose words go in one transaction
+IS_DONE = inbox.c.state == literal_column("'done'")  # spelled out as in the partial index
 FILED: list[dict[str, Any]] = [{}]  # in the place of files: that there were some, and nothing else
 
 
@@ -211,10 +222,10 @@ def unfeel(connection: Connection, conversation_ids: Sequence[int]) -> list[Conv
     return [key for _, key in people.keys_of(connection, conversation_ids)]
 
 
-def unread(connection: Connection, since: float) -> list[int]:
+def unread(connection: Connection, since: float, ids: Sequence[int] | None = None) -> list[int]:
     """Return the conversations at rest since then of people who want no model to read them.
 
-    While staff have a case of theirs, its words are theirs to see.
+    While staff have a case of theirs, its words are theirs to see. `ids`: none but these.
     """
     open_case = select(case.c.id).where(
         case.c.conversation_id == conversation.c.id, case.c.state != "resolved"
@@ -228,7 +239,8 @@ def unread(connection: Connection, since: float) -> list[int]:
     few = select(person.c.user).where(person.c.opted_out.is_not(None)).scalar_subquery()
     rows = connection.execute(
         select(conversation.c.id).where(
-            conversation.c.user.in_(few),  # found by an index: the others are many
+            # Found by an index: the others are many.
+            conversation.c.user.in_(few) if ids is None else conversation.c.id.in_(ids),
             people.is_unread(),
             or_(conversation.c.touched_at >= since, closed.exists()),
             conversation.c.forgotten.is_(False),
@@ -242,8 +254,12 @@ def unread(connection: Connection, since: float) -> list[int]:
 def hush(connection: Connection, ids: Sequence[int], now: float) -> None:
     """Let the words of these conversations go, and all that was made of them.
 
-    Fixed texts stay a day, so that none is said again and again.
+    Each is asked about again: since it was found a case may have been opened. Fixed texts stay a
+    day, so that none is said again and again; what has not arrived stays until somebody settles it.
     """
+    ids = unread(connection, 0.0, ids)
+    for number in ids:
+        unsaid.unquote(connection, number)
     for one in (history, inbox, outbox, decision, case, conversation):
         mine = one.c.id if one is conversation else one.c.conversation_id
         where = and_(mine.in_(ids), _HUSHED[one.name](now))
@@ -268,8 +284,8 @@ _HUSHED: Mapping[str, Callable[[float], ColumnElement[bool]]] = {
         _SAYS,
         or_(~_FIXED, history.c.at < now - DAY),
     ),
-    "inbox": lambda _: and_(inbox.c.state == "done", plain(inbox.c.message) != "{}"),
-    "outbox": lambda _: and_(_LEFT, outbox.c.text != ""),
+    "inbox": lambda _: and_(IS_DONE, plain(inbox.c.message) != "{}"),
+    "outbox": lambda _: and_(IS_OVER, outbox.c.text != ""),
     "decision": lambda _: decision.c.id > 0,
     "cases": lambda _: or_(case.c.why != "", case.c.draft != ""),
     "conversation": lambda _: conversation.c.past.is_not(null()),

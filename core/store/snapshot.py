@@ -31,9 +31,13 @@ class Aside(NamedTuple):
 
 
 class Along(NamedTuple):
-    """What came along: messages that still wait for an answer; False: nothing could be read."""
+    """What came along: messages that still wait for an answer, and those whose answer had begun.
+
+    `readable` False: nothing could be read.
+    """
 
     waiting: int
+    begun: int
     readable: bool
 
 
@@ -95,7 +99,7 @@ def set_aside(file: Path, why: str) -> Aside:
     return Aside(posts, messages)
 
 
-def bring_along(file: Path, present: Path) -> Along:
+def bring_along(file: Path, present: Path, why: str) -> Along:
     """Bring into `file` what the database that it replaces knows of the platforms.
 
     Where that one cannot be read (it may be damaged) the places that Discord was read to go: it
@@ -106,13 +110,13 @@ def bring_along(file: Path, present: Path) -> Along:
             connection.execute("ATTACH ? AS present", (str(present),))
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                return Along(_bring(connection), readable=True)
+                return Along(*_bring(connection, why), readable=True)
         except sqlite3.DatabaseError:
             connection.execute("DELETE FROM cursor WHERE name LIKE 'discord/%'")
-            return Along(0, readable=False)
+            return Along(0, 0, readable=False)
 
 
-def _bring(connection: sqlite3.Connection) -> int:
+def _bring(connection: sqlite3.Connection, why: str) -> tuple[int, int]:
     platforms = "name LIKE 'discord/%' OR name LIKE 'telegram/%'"
     connection.execute(f"DELETE FROM cursor WHERE {platforms}")  # noqa: S608
     connection.execute(f"INSERT INTO cursor SELECT * FROM present.cursor WHERE {platforms}")  # noqa: S608
@@ -126,8 +130,9 @@ def _bring(connection: sqlite3.Connection) -> int:
         f" SELECT {_PLACE}, private, lang, opened_at, touched_at FROM present.conversation"
         " WHERE id IN (SELECT conversation_id FROM heard)"
     )
-    # What still waits had no answer and none is under way: it is answered now, unless its words
-    # are sealed by another key. Of the rest the key alone is kept.
+    # What still waits had no answer and none is under way: it is answered now. Where an answer had
+    # begun it is set aside. Neither with words that another key seals; of the rest the key alone
+    # is kept.
     seals = [
         connection.execute(f"SELECT value FROM {of}.cursor WHERE name = 'seal'").fetchall()  # noqa: S608
         for of in ("main", "present")
@@ -136,18 +141,26 @@ def _bring(connection: sqlite3.Connection) -> int:
         "SELECT 1 FROM present.outbox p WHERE p.conversation_id = h.conversation_id"
         " AND p.state IN ('streaming', 'sending')"
     )
-    waits = f"h.state = 'waiting' AND NOT EXISTS ({begun})" if seals[0] == seals[1] else "FALSE"
+    open_ = "h.state = 'waiting'" if seals[0] == seals[1] else "FALSE"
+    waits = f"{open_} AND NOT EXISTS ({begun})"
     columns = ", ".join(f"h.{name}" for name in _HEARD.split(", "))
     place = " AND ".join(f"n.{name} = c.{name}" for name in _PLACE.split(", "))
     connection.execute(
-        f"INSERT INTO inbox (conversation_id, {_HEARD}, message, raw, urgent, state)"  # noqa: S608
-        f" SELECT n.id, {columns}, IIF({waits}, h.message, '{{}}'), IIF({waits}, h.raw, ''),"
-        f" IIF({waits}, h.urgent, ''), IIF({waits}, 'waiting', IIF(h.state = 'done', 'done',"
-        " 'parked')) FROM heard h JOIN present.conversation c ON c.id = h.conversation_id"
-        f" JOIN conversation n ON {place} ORDER BY h.id"
+        f"INSERT INTO inbox (conversation_id, {_HEARD}, message, raw, urgent, state, error)"  # noqa: S608
+        f" SELECT n.id, {columns}, IIF({open_}, h.message, '{{}}'), IIF({open_}, h.raw, ''),"
+        f" IIF({open_}, h.urgent, ''), IIF({waits}, 'waiting', IIF(h.state = 'done', 'done',"
+        " 'parked')), IIF(h.state = 'waiting', ?, h.error) FROM heard h"
+        " JOIN present.conversation c ON c.id = h.conversation_id"
+        f" JOIN conversation n ON {place} ORDER BY h.id",
+        (why,),
     )
-    [count] = connection.execute("SELECT count(*) FROM inbox WHERE state = 'waiting'").fetchone()
-    return int(count)
+    connection.execute("UPDATE inbox SET error = '' WHERE state = 'waiting'")
+    came = "SELECT count(*) FROM heard h JOIN inbox i ON h.state = 'waiting' AND i.state = ?"
+    waiting, parked = (
+        connection.execute(f"{came} AND {same.replace('o.', 'h.')}", (state,)).fetchone()[0]
+        for state in ("waiting", "parked")
+    )
+    return waiting, parked
 
 
 def note(file: Path, name: str, value: str) -> None:

@@ -47,6 +47,25 @@ def unsay(connection: Connection, conversation_id: int, message_id: str) -> None
     _unnote(connection, ids)
 
 
+def unquote(connection: Connection, conversation_id: int) -> None:
+    """Take all that a person and the machine said in a group out of the prompts of others there."""
+    home = connection.execute(
+        select(conversation.c.private).where(conversation.c.id == conversation_id)
+    ).one()
+    if home.private:
+        return
+    lines = connection.execute(
+        select(history.c.text, history.c.was, history.c.at).where(
+            history.c.conversation_id == conversation_id,
+            history.c.text != "",
+            (history.c.role == "user") | ((history.c.role == "bot") & (history.c.model != "")),
+        )
+    ).all()
+    quoted = {words.strip() for line in lines for words in (line.text, line.was)} - {""}
+    if quoted:
+        _unquote(connection, conversation_id, sorted(quoted), min(line.at for line in lines))
+
+
 def _unnote(connection: Connection, ids: Sequence[int]) -> None:
     """Keep the numbers of what was decided on these rows, without the words they quote."""
     rows = connection.execute(

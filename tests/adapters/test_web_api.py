@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from adapters.web import WebAdapter
 from adapters.web.api import read_call
 from adapters.web.guard import Pace, is_loopback
+from adapters.web.shell import Shell
 from core.errors import SetupError
 from core.message import Place, Post
 from tests.adapters.desk_twin import DeskTwin
@@ -412,6 +414,34 @@ async def test_cancelling_ends_open_streams_and_frees_the_port(desk: DeskTwin) -
     assert desk.board()._queues == set()
     with socket.create_server(("127.0.0.1", port)):
         assert web.health().state == "connecting"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_whoever_still_waits_at_the_stop_hears_that_heed_stops(*, begun: bool) -> None:
+    heard: list[dict[str, Any]] = []
+
+    async def waits(_scope: Any, _receive: Any, send: Any) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(60)
+
+    async def send(sent: dict[str, Any]) -> None:
+        heard.append(sent)
+
+    scope = {"type": "http", "raw_path": b"/", "query_string": b"", "headers": []}
+    request = asyncio.create_task(Shell(waits, int)(scope, None, send))
+    await asyncio.sleep(0)
+    request.cancel()  # as the server does when it has waited long enough
+    await request
+    if begun:
+        assert [one.get("status") for one in heard] == [200]
+    else:
+        start, body = heard
+        assert start["status"] == 503
+        assert {b"retry-after", b"content-security-policy"} <= {
+            name for name, _ in start["headers"]
+        }
+        assert json.loads(body["body"])["error"]["code"] == "unavailable"
 
 
 async def test_delivery_to_the_web_is_a_receipt(desk: DeskTwin) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -15,9 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bot import backup, database, person
+from bot import backup, database, person, staff
 from bot.control import ask
-from bot.program import serve
+from bot.program import chat, serve
 from bot.settings import Database, Desk, Http, Settings, Telegram
 from core.errors import SetupError
 from tests.fakes.telegram import TelegramFake
@@ -88,7 +89,8 @@ def test_a_backup_is_one_checked_file_for_its_owner(settings: Settings, tmp_path
         backup.backup(settings, target)
     backup.backup(settings, target, force=True)
     assert len(rows(target, "SELECT id FROM inbox")) == 2
-    for wrong, words in ((tmp_path, "is a folder"), (home, "database itself")):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for wrong, words in ((tmp_path, "is a folder"), (home, "database itself"), (pipe, "ordinary")):
         with pytest.raises(SetupError, match=words):
             backup.backup(settings, wrong, force=True)
     with pytest.raises(SetupError, match="Nothing can be written"):
@@ -129,8 +131,15 @@ def test_what_was_under_way_is_set_aside_and_what_was_heard_since_is_known(
         connection.execute("UPDATE inbox SET state = 'done'")
     spoken(home, "ann", "answered since")
     spoken(home, "new", "waits still", "waiting")
+    spoken(home, "half", "half answered", "waiting")
+    with sql(home) as connection:
+        connection.execute(
+            "INSERT INTO outbox (conversation_id, cause_kind, cause_id, kind, part, text, state,"
+            " queued_at, touched_at) SELECT id, 'inbox', 9, 'reply', 0, 'half', 'streaming', 1, 1"
+            " FROM conversation WHERE user = 'half'"
+        )
     told = backup.restore(settings, copy)
-    assert "4 posts, 1 messages" in told
+    assert "4 posts, 2 messages" in told
     assert "1 messages that waited for an answer" in told
     assert "erase them anew" in told
     states = rows(home, "SELECT kind, state FROM outbox ORDER BY id")
@@ -143,12 +152,19 @@ def test_what_was_under_way_is_set_aside_and_what_was_heard_since_is_known(
         ("waits in the backup", "parked", "waits in the backup"),
         ("answered since", "done", ""),  # its key alone: should the platform send it again
         ("waits still", "waiting", "waits still"),
+        ("half answered", "parked", "half answered"),  # staff are told, and can read it
+    ]
+    assert rows(home, "SELECT error FROM inbox ORDER BY id") == [
+        (backup.WHY,),
+        ("",),
+        ("",),
+        (backup.BEGUN,),
     ]
     assert rows(home, "SELECT kind FROM timer") == [("snooze",)]
     seen = "SELECT value FROM cursor WHERE name LIKE 'discord/%'"
     assert rows(home, seen) == [("900",)]  # or Discord would hand over everything since
     [kept] = befores(tmp_path)
-    assert rows(kept, "SELECT count(*) FROM inbox") == [(3,)]
+    assert rows(kept, "SELECT count(*) FROM inbox") == [(4,)]
     assert stat.S_IMODE(home.stat().st_mode) == 0o600
     assert database.check(settings.database.url).startswith("database ok")
     home.write_bytes(b"no database at all" * 1000)
@@ -179,6 +195,7 @@ def test_a_restore_that_cannot_be_leaves_everything_as_it_was(
     backup.backup(settings, copy)
     before = home.read_bytes()
     strange, newer, half = (tmp_path / name for name in ("strange.db", "newer.db", "half.db"))
+    (empty := tmp_path / "empty.db").touch()
     with sql(strange) as connection:
         connection.execute("CREATE TABLE pets (name)")
     shutil.copy(copy, newer)
@@ -188,7 +205,8 @@ def test_a_restore_that_cannot_be_leaves_everything_as_it_was(
     wrong = {
         tmp_path / "nothing.db": "no file",
         home: "database itself",
-        strange: "no database of Heed's",
+        strange: "strange.db is no database of Heed's",
+        empty: "empty.db is no database of Heed's",
         newer: "another version of Heed",
         half: "cannot be read|damaged",
     }
@@ -198,6 +216,8 @@ def test_a_restore_that_cannot_be_leaves_everything_as_it_was(
     with database.hold(settings.database.url):  # by one that answers no commands
         with pytest.raises(SetupError, match="Another Heed"):
             backup.restore(settings, copy)
+        with pytest.raises(SetupError, match="Another Heed"):
+            staff.add(settings, "zoe", "a good password", admin=False)
         with pytest.raises(SetupError, match="Another Heed"):
             person.forget(settings, "discord:ann")
         assert len(person.export(settings, "discord:ann")) == 1  # reading needs no lock
@@ -210,6 +230,47 @@ def test_a_restore_that_cannot_be_leaves_everything_as_it_was(
     assert rows(home, "SELECT raw FROM inbox") == [("hello",)]
     left = {one.name for one in tmp_path.iterdir()}
     assert {name for name in left if "restor" in name} == set()
+
+
+async def test_who_asks_for_a_restore_hears_how_far_it_came_when_heed_stops(
+    settings: Settings, tmp_path: Path
+) -> None:
+    home, copy = tmp_path / "heed.db", tmp_path / "copy.db"
+    database.upgrade(settings.database.url)
+    backup.backup(settings, copy)
+    exchange = backup.Exchange(settings.database.url)
+    for carried_out in (False, True, False):
+        staged = backup._stage(settings, copy)
+        asked = asyncio.create_task(exchange.restore(staged.name))
+        await exchange.wanted.wait()
+        if carried_out:
+            await exchange.carry_out()
+        exchange.wanted.clear()
+        exchange.ended()
+        if carried_out:
+            assert re.fullmatch(
+                r"The backup is in place: .* Heed has stopped since; .*", await asked
+            )
+        else:
+            with pytest.raises(SetupError, match="Nothing was changed"):
+                await asked
+    assert home.exists()
+
+
+async def test_a_chat_in_the_terminal_is_to_be_ended_first(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.upgrade(settings.database.url)
+    backup.backup(settings, tmp_path / "copy.db")
+    reading, writing = os.pipe()
+    with os.fdopen(reading, encoding="utf-8") as keyboard, os.fdopen(writing, "w"):
+        monkeypatch.setattr("sys.stdin", keyboard)
+        talk = asyncio.create_task(chat(settings))
+        await until((tmp_path / "heed.db.sock").exists)
+        with pytest.raises(SetupError, match="end that, then try again"):
+            await asyncio.to_thread(backup.restore, settings, tmp_path / "copy.db")
+    await talk
+    assert befores(tmp_path) == []
 
 
 # --- while Heed runs ----------------------------------------------------------------------------
@@ -304,6 +365,13 @@ async def test_backup_restore_forget_and_export_while_heed_runs(
             with pytest.raises(SetupError, match="no backup that stands ready"):
                 await asyncio.to_thread(ask, settings.database.url, "restore", file="heed.db")
             await ready(settings)
+            await asyncio.to_thread(staff.add, settings, "zoe", "a good password", admin=True)
+            with pytest.raises(SetupError, match="zoe is staff already"):
+                await asyncio.to_thread(staff.add, settings, "zoe", "another", admin=False)
+            assert await asyncio.to_thread(staff.names, settings) == ["zoe (admin)"]
+            await asyncio.to_thread(staff.remove, settings, "zoe")
+            with pytest.raises(SetupError, match="no staff member named zoe"):
+                await asyncio.to_thread(staff.remove, settings, "zoe")
             await says(town, BEN, "still well?", 3)
     proof(
         "storage",

@@ -243,6 +243,15 @@ def test_who_held_a_database_may_hold_it_again(url: str) -> None:
             pass
 
 
+def test_a_database_is_held_under_every_name(tmp_path: Path, url: str) -> None:
+    database.upgrade(url)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link.db").symlink_to(tmp_path / "heed.db")
+    refused = pytest.raises(SetupError, match="Another Heed")
+    with database.hold(url), refused, database.hold(f"sqlite:///{tmp_path}/elsewhere/link.db"):
+        pass
+
+
 # --- about a person -------------------------------------------------------------------------------
 
 PLANTED = "zebra-quartz-7431"

@@ -99,7 +99,12 @@ def test_faults_are_counted_by_kind_and_never_by_what_they_quote() -> None:
         raise ValueError("xyzzy")  # noqa: TRY301
     except ValueError:
         log.exception("broke")
+    for number in (1, 2):  # as asyncio reports a task that failed
+        log.warning("never retrieved\nfuture: Task-%d ValueError('xyzzy')", number)
+        log.warning(f"never awaited\nfuture: Task-{number} ValueError('xyzzy')")  # noqa: G004
     assert faults.counted == {
+        ("warning", "adapters.somewhere: never retrieved"): 2,
+        ("warning", "adapters.somewhere: never awaited"): 2,
         ("warning", "adapters.somewhere: cannot be read: %s"): 2,
         ("error", "adapters.somewhere: broke (ValueError)"): 1,
     }

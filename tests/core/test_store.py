@@ -284,6 +284,19 @@ def test_every_connection_follows_the_rules(url: str) -> None:
         engine.dispose()
 
 
+def test_a_file_that_cannot_be_had_is_an_error_of_the_store(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    url = f"sqlite:///{folder / 'heed.db'}"
+    create_tables(url)
+    folder.rename(tmp_path / "gone")
+    store = Store(url, Inline)
+    for unreachable in (store.erase_log, store.compact):
+        with pytest.raises(StoreError, match="the database refused"):
+            unreachable()
+    store.close()
+
+
 def test_the_log_is_truncated_once_no_reader_is_in_the_way(tmp_path: Path, url: str) -> None:
     store = Store(url, Inline)
     store.write_now(write_one)

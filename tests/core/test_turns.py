@@ -10,10 +10,20 @@ from pathlib import Path
 import pytest
 
 from core.message import Attachment
-from core.store import desk, lines, privacy, record, turns, unsaid, views
+from core.store import bursts, desk, intake, lines, privacy, record, turns, unsaid, views
 from core.store.turns import Heard, Plan
 from core.tables import conversation, decision, history, inbox, outbox
-from tests.core.ground import DECISION, OPENING, SAD, Ground, answering, heard, opened, said
+from tests.core.ground import (
+    DECISION,
+    OPENING,
+    SAD,
+    Ground,
+    answering,
+    arrival,
+    heard,
+    opened,
+    said,
+)
 
 
 @pytest.fixture
@@ -58,6 +68,17 @@ def test_a_row_of_another_kind_splits_a_burst(ground: Ground) -> None:
         seen.append([row.message.message_id for row in start.rows])
         ground.do(turns.done, ids=[row.id for row in start.rows], now=1.0)
     assert seen == [["1", "2"], ["3"], ["4"], ["5"]]
+
+
+def test_behind_a_flood_an_urgent_message_lets_nobody_wait_for_a_model(ground: Ground) -> None:
+    flood = [(arrival(said(number)), "") for number in range(1, bursts.MOST + 1)]
+    ground.do(intake.take_in, arrivals=flood, now=1.0)
+    assert not ground.begin().pressing
+    urgent = [(arrival(said(bursts.MOST + 1, "I want to die")), "crisis")]
+    ground.do(intake.take_in, arrivals=urgent, now=1.0)
+    start = ground.begin()
+    assert len(start.rows) == bursts.MOST
+    assert start.pressing
 
 
 def test_conversations_do_not_mix(ground: Ground) -> None:

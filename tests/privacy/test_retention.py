@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Text, insert, literal
 
 from core.janitor import Janitor
 from core.message import Attachment
-from core.store import Inline, Store, create_tables, kept, people, privacy, retention
+from core.store import (
+    Inline,
+    Store,
+    create_tables,
+    kept,
+    people,
+    privacy,
+    receipts,
+    relay,
+    retention,
+    turns,
+)
 from core.store.retention import DAY, Horizon
 from core.store.turns import Plan
 from core.tables import (
@@ -225,3 +237,164 @@ async def test_nothing_is_left_in_the_unused_space_of_the_file(tmp_path: Path) -
         assert {field for field, _ in left(["u1", "u3"], files(tmp_path))} == {"u1", "u3"}
         assert not ground.store.read_now(privacy.unclean)
         assert ground.store.read_now(lambda c: kept.everywhere(c, 1)) == []
+
+
+# ---- whoever wants to be left unread -----------------------------------------------------------
+
+
+def left_unread(ground: Ground) -> None:
+    """Let ann choose to be left unread, and be told so; everything of hers is at rest."""
+    ground.take(said(1, "words of ann"))
+    ground.do(people.opt_out, key=key(), now=ground.now)
+    start = ground.begin()
+    assert start is not None
+    ground.finish(start, Plan(heard=heard(start), notices=("a notice",)))
+
+
+async def test_what_has_not_arrived_is_not_emptied_before_it_does(tmp_path: Path) -> None:
+    with opened(tmp_path) as ground:
+        left_unread(ground)
+        ground.do(relay.hold, conversation_id=1, now=ground.now)  # they cannot be reached
+        ground.now += 60.0
+        await janitor(ground.store, ground.now).look()
+        assert "words of ann" not in str(ground.rows(inbox))
+        assert [row.text for row in ground.rows(outbox)] == ["a notice"]
+        ground.do(relay.let_go, conversation_id=1, now=ground.now, send=True)
+        assert [post.text for post in ground.send_all()] == ["a notice"]
+        await janitor(ground.store, ground.now).look()
+        assert [row.text for row in ground.rows(outbox)] == [""]
+
+
+def test_a_case_that_was_opened_since_is_left_to_staff(tmp_path: Path) -> None:
+    with opened(tmp_path) as ground:
+        left_unread(ground)
+        ground.send_all()
+        found = ground.store.read_now(lambda c: retention.unread(c, 0.0))
+        assert found == [1]
+        ground.open_case(2)  # between the janitor's look and what it does
+        ground.do(retention.hush, ids=found, now=ground.now + 60.0)
+        assert ground.case().why
+        assert "I am fed up" in str(ground.rows(history))
+        assert ground.rows(decision)
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_words_go_out_of_what_the_answers_to_others_were_made_from(
+    tmp_path: Path, *, forgotten: bool
+) -> None:
+    """Where a group shares its history, the prompt of an answer holds what others said."""
+    with opened(tmp_path) as ground:
+        for number, user in enumerate(("ann", "ben"), start=1):
+            home = key(user, chat="-5")
+            words = f"words of {user}"
+            ground.take(said(number, words, user=user, key=home, private=False, addressed=True))
+            start = ground.begin(number)
+            assert start is not None
+            prompt = [
+                {"role": "user", "content": "words of ann"},
+                {"role": "user", "content": words},
+            ]
+            made = {"reply": {"messages": prompt, "ms": 5.0}}
+            ground.finish(start, Plan(heard=heard(start, decision=DECISION, made=made)))
+        if forgotten:
+            ground.do(privacy.forget, conversation_id=1, done=lambda **_: "", copy="", now=2.0)
+        else:
+            ground.do(people.opt_out, key=key("ann", chat="-5"), now=ground.now)
+            ground.do(retention.hush, ids=[1], now=ground.now)
+        [left_of_ben] = ground.rows(decision)
+        assert "words of ann" not in str(left_of_ben.made)
+        assert "words of ben" in str(left_of_ben.made)
+        assert left_of_ben.made["reply"]["ms"] == 5.0
+
+
+def test_what_is_looked_for_every_few_seconds_is_found_by_an_index(tmp_path: Path) -> None:
+    """On tables that grow for ever a look must not read everything that ever was."""
+
+    def plans(ground: Ground, operation: Any, **arguments: Any) -> set[str]:
+        def watched(connection: Any) -> set[str]:
+            statements: list[str] = []
+            connection.driver.set_trace_callback(statements.append)
+            operation(connection, **arguments)
+            connection.driver.set_trace_callback(None)
+            asked = [one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE"))]
+            assert asked
+            explained = [connection.driver.execute(f"EXPLAIN QUERY PLAN {one}") for one in asked]
+            return {row[3] for rows in explained for row in rows}
+
+        return set(ground.do(watched))
+
+    grown = {f"SCAN {one}" for one in ("inbox", "outbox", "history", "conversation", "decision")}
+    with opened(tmp_path) as ground:
+        left_unread(ground)
+        for operation, arguments in (
+            (retention.unread, {"since": 0.0}),
+            (retention.hush, {"ids": [1], "now": ground.now}),
+            (receipts.in_doubt, {"now": ground.now}),
+            (receipts.open_lanes, {"now": ground.now}),
+            (people.opted_out, {"platform": "telegram", "user": "ann"}),
+        ):
+            assert not plans(ground, operation, **arguments) & grown, operation
+        ground.take(said(2))
+        assert not plans(ground, turns.begin, conversation_id=1, now=ground.now) & grown
+        assert "SCAN conversation" not in plans(ground, privacy.bury)
+
+
+# ---- the janitor itself ------------------------------------------------------------------------
+
+
+async def test_who_is_buried_while_the_file_is_written_anew_is_due_again(tmp_path: Path) -> None:
+    with opened(tmp_path) as ground:
+
+        def bury(user: str) -> None:
+            ground.take(said(1 if user == "ann" else 2, user=user))
+            home = ground.conversation(user).id
+            ground.do(privacy.forget, conversation_id=home, done=lambda **_: "", copy="", now=2.0)
+            assert ground.do(privacy.bury) == 1
+
+        bury("ann")
+        write_anew = ground.store.write_anew
+
+        async def meanwhile() -> None:
+            await write_anew()
+            bury("ben")  # by a command of the operator's
+
+        ground.store.write_anew = meanwhile  # type: ignore[method-assign]
+        clean = janitor(ground.store, 3.0)
+        await clean.look()
+        assert ground.store.read_now(privacy.unclean)
+        ground.store.write_anew = write_anew  # type: ignore[method-assign]
+        await clean.look()
+        assert not ground.store.read_now(privacy.unclean)
+
+
+async def test_old_rows_go_although_the_clock_was_put_back(tmp_path: Path) -> None:
+    now = NOW + 400 * DAY
+    with opened(tmp_path) as ground:
+        looks = Janitor(ground.store, lambda: now, text_days=lambda: 30, score_days=lambda: 365)
+        await looks.look()
+        stocked(ground)
+        now = NOW
+        await looks.look()
+        assert "old words" not in str(ground.rows(history))
+
+
+async def test_a_row_that_cannot_be_read_ends_neither_the_janitor_nor_heed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.janitor.PAUSE", 0.01)
+    with opened(tmp_path) as ground:
+        stocked(ground)
+
+        def spoil(trace: str) -> None:
+            spoilt = decision.update().where(decision.c.id == 1).values(trace=literal(trace, Text))
+            ground.do(lambda connection: connection.execute(spoilt))
+
+        spoil("{no json")
+        at_work = asyncio.create_task(janitor(ground.store, 41 * DAY).run())
+        await asyncio.sleep(0.1)
+        assert not at_work.done()
+        spoil("[]")
+        await asyncio.sleep(0.2)
+        assert "old why" not in str(ground.rows(decision))
+        at_work.cancel()
+        await asyncio.gather(at_work, return_exceptions=True)

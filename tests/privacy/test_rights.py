@@ -48,8 +48,10 @@ def test_the_facts_are_those_of_the_running_settings(prompts: Any) -> None:
     assert told.desks == ("telegram", "web")
     mind.engine = RemoteEngine("http://127.0.0.1:8000/v1#small", prompts)
     assert facts_of(Settings(), mind).hosts == ()  # this very machine
-    mind.strict = True
-    assert facts_of(Settings(), mind).model == ""
+    assert facts_of(Settings(), mind).writes
+    mind.strict = True  # it still reads along, to tag
+    assert facts_of(Settings(), mind).model == "small"
+    assert not facts_of(Settings(), mind).writes
 
 
 @pytest.fixture
@@ -77,6 +79,9 @@ async def test_privacy_says_what_is_so_in_the_persons_language(tmp_path: Path) -
         await heed.says(LI, "/privacy")
         assert "scripted" in heed.read(LI)[-1]
         assert "一个 Discord 频道" in heed.read(LI)[-1]
+        heed.app.mind.strict = True
+        await heed.says(MAYA, "/privacy")
+        assert "reads along (scripted); I answer from a phrase book" in heed.read(MAYA)[-1]
 
 
 # ---- having it ---------------------------------------------------------------------------------

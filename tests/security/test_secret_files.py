@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import click
 import pytest
 
-from bot import cli, doctor
+from bot import cli, doctor, safekeeping
 from bot.config import exposed, in_environment, load, variable
 from bot.settings import known_keys, secret_keys
 from core.errors import SetupError
@@ -55,6 +57,26 @@ def test_a_further_bot_has_its_token_in_a_file(
         "shop": "7:planted",
     }
     assert in_environment("telegram.more.shop.token")
+
+
+def test_a_pipe_is_read_and_one_that_nobody_writes_into_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safekeeping, "_PATIENCE", 0.1)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SetupError, match="is empty"):
+        safekeeping.read(tmp_path / "pipe", "HEED_HTTP__TOKEN_FILE")
+    reading, writing = os.pipe()
+    try:
+        write = threading.Timer(0.3, os.write, (writing, b"planted-secret\n"))
+        done = threading.Timer(0.4, os.close, (writing,))
+        write.start()
+        done.start()
+        found = safekeeping.read(Path(f"/dev/fd/{reading}"), "HEED_HTTP__TOKEN_FILE")
+        assert found == "planted-secret"
+        done.join()
+    finally:
+        os.close(reading)
 
 
 def test_what_is_wrong_with_a_file_is_one_sentence_without_the_secret(
