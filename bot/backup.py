@@ -172,7 +172,7 @@ def _stage(settings: Settings, source: Path) -> Path:
         _give(staged, home)
         snapshot.copy(source, staged)
         snapshot.revision(source)
-        database.upgrade(f"sqlite:///{staged.absolute()}")
+        _bring_up_to_date(staged, source)
         sealing.insist(settings, url=f"sqlite:///{staged.absolute()}")
         found = snapshot.set_aside(staged, WHY)
         snapshot.note(staged, RESTORED, f"{found.posts} {found.messages}")
@@ -269,6 +269,15 @@ def _discard(file: Path) -> None:
     for rest in ("", "-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):
             Path(f"{file}{rest}").unlink()
+
+
+def _bring_up_to_date(staged: Path, source: Path) -> None:
+    try:
+        database.upgrade(f"sqlite:///{staged.absolute()}")
+    except SetupError as error:
+        raise SetupError(
+            f"{source} cannot be brought up to date: restore it with the Heed that made it."
+        ) from error
 
 
 class Exchange:

@@ -207,7 +207,7 @@ def test_a_restore_that_cannot_be_leaves_everything_as_it_was(
         home: "database itself",
         strange: "strange.db is no database of Heed's",
         empty: "empty.db is no database of Heed's",
-        newer: "another version of Heed",
+        newer: "with the Heed that made it",
         half: "cannot be read|damaged",
     }
     for source, words in wrong.items():

@@ -46,6 +46,7 @@ def lap(entry: dict[str, Any]) -> float:
     return float(entry["cpu"]["min"])
 
 
+@pytest.mark.proof
 def test_the_engine_is_measured_beside_the_baseline(room: Path) -> None:
     ran = heed(room, "bench", "--quick", "--precision", "fp32", "--json", "engine.json")
     assert ran.returncode == 0, ran.stderr
@@ -71,6 +72,7 @@ def test_the_engine_is_measured_beside_the_baseline(room: Path) -> None:
         assert words in ran.stdout
 
 
+@pytest.mark.proof
 def test_the_program_is_measured_over_http(room: Path) -> None:
     ran = heed(room, "bench", "chat", "--quick", "--json", "chat.json")
     assert ran.returncode == 0, ran.stderr

@@ -37,6 +37,7 @@ def numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
+@pytest.mark.proof
 def test_a_quick_run_measures_everything_and_leaves_only_its_figures(here: Path) -> None:
     before = set(threading.enumerate())
     found = CliRunner().invoke(heed, ["bench", "pipeline", "--quick", "--json", "figures.json"])

@@ -62,7 +62,7 @@ def _text(verb: str) -> str:
     return {"reply": "hello", "snooze": "1h"}.get(verb, "")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps)
 def test_any_interleaving_leaves_one_holder_and_one_open_case(
     steps: list[tuple[str, str, bool, bool]],
@@ -91,7 +91,7 @@ def test_any_interleaving_leaves_one_holder_and_one_open_case(
         holds_together(ground)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     first=st.sampled_from(("claim", "reply", "release", "resolve")),
     second=st.sampled_from(("claim", "reply", "release", "resolve")),

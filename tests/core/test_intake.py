@@ -122,6 +122,15 @@ def test_a_conversation_that_waits_is_found_once_nobody_touches_it(ground: Groun
     assert waiting(ground.now) == [2]
 
 
+def test_whoever_goes_on_writing_keeps_no_older_message_from_being_found(ground: Ground) -> None:
+    """Its ring was lost; each further message is newer than the sweep looks for."""
+    ground.take(said(1))
+    ground.now += 15
+    ground.take(said(2))
+    since = ground.now - 10
+    assert ground.store.read_now(lambda c: intake.waiting(c, since, ground.now + 10)) == [1]
+
+
 @pytest.mark.parametrize(
     ("text", "private", "kind", "command", "argument"),
     [

@@ -15,11 +15,13 @@ from core.store import (
     Connection,
     Inline,
     Store,
+    backlog,
     bursts,
     create_tables,
     intake,
     open_engine,
     outbox,
+    receipts,
     streams,
     turns,
 )
@@ -133,9 +135,13 @@ def test_it_goes_past_the_library_only_to_the_driver(url: str) -> None:
     engine.dispose()
 
 
+# The sweeps and the watch look at all that is unfinished, and at nothing else.
+UNFINISHED = ("USING INDEX ix_inbox_waiting", "USING INDEX ix_outbox_open")
+
+
 def _reading() -> Iterator[Ready]:
-    """Go through every statement of the walk that reads."""
-    for module in (bursts, intake, outbox, streams, turns):
+    """Go through every statement of the walk, the sweeps and the watch that reads."""
+    for module in (backlog, bursts, intake, outbox, receipts, streams, turns):
         for found in vars(module).values():
             for one in found.values() if isinstance(found, dict) else [found]:
                 if isinstance(one, Ready) and one.core.is_select:
@@ -149,7 +155,8 @@ def test_nothing_the_walk_reads_makes_it_go_through_a_whole_table(connection: Co
         text = connection.execute(ready, asked).context.statement.replace("?", "0")
         plans += connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").scalars("detail").all()
     assert len(plans) > 10
-    assert [plan for plan in plans if plan.startswith("SCAN")] == []
+    whole = [plan for plan in plans if plan.startswith("SCAN") and not plan.endswith(UNFINISHED)]
+    assert whole == []
 
 
 async def test_what_the_database_refuses_is_a_store_error_all_the_same(url: str) -> None:

@@ -334,7 +334,7 @@ def _of(names: Iterable[str], at: int) -> str:
 
 
 Machine.TestCase.settings = settings(
-    max_examples=14,
+    max_examples=9,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

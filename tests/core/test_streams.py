@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.store import desk, flags, streams, turns
+from core.store import desk, flags, privacy, streams, turns
 from core.store.outbox import Claim
 from core.store.streams import Opened
 from core.store.turns import Plan
@@ -139,6 +139,47 @@ def test_a_message_set_aside_takes_its_half_reply_along(ground: Ground) -> None:
     start = ground.begin()
     ground.do(turns.set_aside, start=start, error="five tries", notice="", now=ground.now)
     assert sent(ground) == [("delete", "", "77")]
+
+
+def forget(ground: Ground) -> None:
+    ground.do(
+        privacy.forget,
+        conversation_id=1,
+        done=lambda **_: "Erased.",
+        copy="erased",
+        now=ground.now,
+    )
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("ended", ["streaming", "queued", "sending"])
+def test_of_somebody_who_is_forgotten_no_half_reply_stays(
+    ground: Ground, *, known: bool, ended: str
+) -> None:
+    one = stream(ground)
+    if known:
+        remembered(ground, one)
+    if ended != "streaming":
+        ground.answer(ground.begin(), "All of it.")
+    if ended == "sending":
+        assert isinstance(ground.claim(), Claim)
+    forget(ground)
+    assert ground.do(privacy.bury) == 0  # not before the last post has left
+    posts = ground.send_all()
+    assert [(post.kind, post.text) for post in posts] == [("notice", "Erased."), ("delete", "")]
+    last = posts[-1]  # a message that is not known yet is looked for by the nonce of the reply
+    assert (last.message_id, last.nonce == one.nonce) == (("77", False) if known else (None, True))
+    assert ground.do(privacy.bury) == 1
+
+
+def test_what_takes_a_reply_back_outlives_the_forgetting(ground: Ground) -> None:
+    remembered(ground, stream(ground))
+    take_over(ground)
+    forget(ground)
+    assert sorted(sent(ground), key=str) == [
+        ("edit", WITHDRAWN, "77"),
+        ("notice", "Erased.", None),
+    ]
 
 
 def test_a_reply_of_unknown_outcome_is_looked_for_by_its_nonce_after_a_takeover(

@@ -87,7 +87,7 @@ async def soaked(folder: Path, people: int, rounds: int) -> tuple[list[str], str
 
 @pytest.mark.proof_short
 async def test_a_short_soak_leaves_nothing_behind(tmp_path: Path, proof: Ledger) -> None:
-    wrong, size = await soaked(tmp_path, 500, 6)
+    wrong, size = await soaked(tmp_path, 300, 6)
     proof("load", "memory, tasks and files of the second half of a soak, short", size, wrong)
 
 

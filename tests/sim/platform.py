@@ -252,7 +252,7 @@ class SimAdapter:
         if fate == "reset before":
             raise NotSent("the connection was reset")
         if fate == "lost":
-            world.doubt(post.id)
+            world.doubt(post)
             raise OutcomeUnknown("the connection was reset")
         done = act()
         if fate == "killed after":
@@ -262,7 +262,7 @@ class SimAdapter:
         if life.over:
             raise asyncio.CancelledError
         if fate in ("reset after", "hangs"):
-            world.doubt(post.id)
+            world.doubt(post)
             raise OutcomeUnknown("no answer came")
         return done
 

@@ -17,7 +17,7 @@ from bot.settings import Settings
 from core.engine.ports import ReplyRequest
 from core.engine.scripted import ScriptedEngine
 from core.errors import StoreError
-from core.message import Message
+from core.message import Message, Post
 from core.store.outbox import Lane, lane_of
 from tests.sim.life import Life, reading
 from tests.sim.people import STAFF, Colleague, Person
@@ -157,8 +157,10 @@ class World:
         self.counts["lost rings"] += lost
         return not lost
 
-    def doubt(self, post: int) -> None:
-        self.doubts.add(abs(post))
+    def doubt(self, post: Post) -> None:
+        """Remember that nobody knows what became of a post, or of a sketch of a reply."""
+        rows = self.rows("select id from outbox where nonce = ?", post.nonce)
+        self.doubts |= {row["id"] for row in rows}
 
     def say(self, message: Message) -> None:
         self.said[message.message_id] = message

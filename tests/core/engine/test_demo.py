@@ -133,6 +133,7 @@ def test_a_training_that_is_broken_off_leaves_nothing_behind(tmp_path: Path) -> 
 # ---- what it learns from ------------------------------------------------------------------
 
 
+@pytest.mark.proof
 def test_lines_kept_out_are_never_learnt_from() -> None:
     learnt, kept = read_lines()
     assert {line.lang for line in learnt} == {line.lang for line in kept} == {"en", "zh"}

@@ -213,6 +213,7 @@ async def test_a_model_that_it_does_not_have_is_told_with_those_that_it_has(
     await engine.close()
 
 
+@pytest.mark.proof
 async def test_killed_in_the_middle_of_a_reply_and_back_again(
     server: RealServer, tmp_path: Path
 ) -> None:
