@@ -30,7 +30,6 @@ from core.ports import Clock
 from core.sentiment import Sentiment
 from core.store.turns import Heard, Row, Start
 from core.texts import Texts
-from core.triggers import steering
 
 MOOD = frozenset({"slide", "spike", "threat", "trouble"})  # rules that a dry run withholds
 BY_WORD = frozenset({"crisis", "request"})  # and those that count for who is not scored
@@ -263,7 +262,7 @@ class Ear:
         made = dict(hearing.tagging.made) if hearing.tagging is not None else {}
         if hearing.problem:
             made["problem"] = hearing.problem
-        if scores is not None and steering(row.message.text):
+        if scores is not None and judged.triggers.steer:
             made["steered"] = True  # told its reader how to hear it: no model was believed
         return Heard(row=row, scores=scores, decision=decision, made=made)
 

@@ -9,17 +9,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 
-from core.store.connection import Connection
+from core.store.bursts import WAITING
+from core.store.connection import Connection, Ready
 from core.store.outbox import IS_OPEN, PAUSED
 from core.tables import case, conversation, inbox, outbox, poison, staff_thread, timer
 
 HEADS = 200  # lanes whose first post is looked at, the longest waiting
-_WAITING = inbox.c.state == "waiting"
 _PLATFORM = func.coalesce(staff_thread.c.platform, conversation.c.platform)
 _BOT = func.coalesce(staff_thread.c.bot, conversation.c.bot)
 _ENDS = ("uncertain", "failed", "held")
+_ROWS: Any = func.count().label("rows")
+_TAKEN = Ready(select(_ROWS, func.min(inbox.c.received_at).label("oldest")).where(WAITING))
+_QUEUED = Ready(select(_ROWS).select_from(outbox).where(IS_OPEN))
+_FIRST = (
+    select(func.min(outbox.c.id))
+    .where(IS_OPEN)
+    .group_by(outbox.c.conversation_id, outbox.c.staff_thread_id, outbox.c.kind == "redraw")
+)
+_ABOUT = ("id", "queued_at", "first_try_at", "retry_at", "media", "error")
+_HEADS = Ready(
+    select(*(outbox.c[name] for name in _ABOUT), _PLATFORM.label("platform"), _BOT.label("bot"))
+    .outerjoin(staff_thread, staff_thread.c.id == outbox.c.staff_thread_id)
+    .outerjoin(conversation, conversation.c.id == outbox.c.conversation_id)
+    .where(outbox.c.id.in_(_FIRST), outbox.c.state != literal_column("'streaming'"))
+    .order_by(outbox.c.queued_at)
+    .limit(literal_column(str(HEADS)))
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +73,8 @@ class Backlog:
 
 def backlog(connection: Connection) -> Backlog:
     """Return what is unfinished at this moment."""
-    taken: Any = connection.execute(
-        select(func.count().label("rows"), func.min(inbox.c.received_at).label("oldest")).where(
-            _WAITING
-        )
-    ).one()
-    queued = connection.execute(select(func.count()).select_from(outbox).where(IS_OPEN)).scalar()
+    taken = connection.execute(_TAKEN).one()
+    queued = connection.execute(_QUEUED).scalar()
     return Backlog(
         waiting=int(taken.rows),
         oldest=taken.oldest,
@@ -71,22 +84,6 @@ def backlog(connection: Connection) -> Backlog:
 
 
 def _heads(connection: Connection) -> tuple[Head, ...]:
-    first = (
-        select(func.min(outbox.c.id))
-        .where(IS_OPEN)
-        .group_by(outbox.c.conversation_id, outbox.c.staff_thread_id, outbox.c.kind == "redraw")
-    )
-    columns = ("id", "queued_at", "first_try_at", "retry_at", "media", "error")
-    rows = connection.execute(
-        select(
-            *(outbox.c[name] for name in columns), _PLATFORM.label("platform"), _BOT.label("bot")
-        )
-        .outerjoin(staff_thread, staff_thread.c.id == outbox.c.staff_thread_id)
-        .outerjoin(conversation, conversation.c.id == outbox.c.conversation_id)
-        .where(outbox.c.id.in_(first), outbox.c.state.in_(("queued", "sending")))
-        .order_by(outbox.c.queued_at)
-        .limit(HEADS)
-    )
     return tuple(
         Head(
             id=row.id,
@@ -98,7 +95,7 @@ def _heads(connection: Connection) -> tuple[Head, ...]:
             files=bool(row.media),
             paused=PAUSED in row.error,
         )
-        for row in rows
+        for row in connection.execute(_HEADS)
     )
 
 

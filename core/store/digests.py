@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from core.message import Button, Place
 from core.store import places
-from core.store.connection import Connection
+from core.store.connection import Connection, Ready
 from core.store.outbox import IS_OPEN, Lane, Outgoing, enqueue
 from core.store.record import leave_trace
 from core.tables import audit, case, conversation, decision, outbox, staff_thread
 
+_LAST_WAITS = Ready(
+    select((case.c.first_reply_at - case.c.opened_at).label("seconds"))
+    .where(case.c.first_reply_at.is_not(None))
+    .order_by(case.c.id.desc())
+    .limit(bindparam("most"))
+)
 _ROW = select(
     case.c.id,
     case.c.state,
@@ -137,10 +143,5 @@ def lately(connection: Connection, what: str, since: float) -> bool:
 
 def last_waits(connection: Connection, most: int = 20) -> list[float]:
     """Return how long the last people waited for a human's first word, oldest first."""
-    rows = connection.execute(
-        select(case.c.first_reply_at - case.c.opened_at)
-        .where(case.c.first_reply_at.is_not(None))
-        .order_by(case.c.id.desc())
-        .limit(most)
-    ).all()
-    return [float(row[0]) for row in reversed(rows)]
+    rows = connection.execute(_LAST_WAITS, {"most": most}).all()
+    return [float(row.seconds) for row in reversed(rows)]

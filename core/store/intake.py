@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from core.message import Arrival, ConversationKey, Message
 from core.store import people
+from core.store.bursts import WAITING
 from core.store.connection import Connection, Ready
 from core.store.rows import fields, insert_once, message_to_row
 from core.tables import conversation, cursor, inbox, person, poison
@@ -19,6 +20,16 @@ _LARGEST = 2**63 - 1  # what a column can hold
 _TURNS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])  # set text the other way
 
 
+_LEFT_ALONE = Ready(
+    select(inbox.c.conversation_id)
+    .where(
+        WAITING,
+        (inbox.c.touched_at <= bindparam("quiet_since"))
+        | (inbox.c.touched_at > bindparam("ahead")),
+    )
+    .distinct()
+)
+_CURSOR = Ready(update(cursor).where(cursor.c.name == bindparam("of")))
 _FIND = Ready(
     select(conversation.c.id, conversation.c.forgotten).where(
         *(
@@ -178,7 +189,7 @@ def find(connection: Connection, key: ConversationKey) -> int | None:
 
 def set_cursor(connection: Connection, name: str, value: str) -> None:
     """Write one cursor."""
-    changed = connection.execute(update(cursor).where(cursor.c.name == name).values(value=value))
+    changed = connection.execute(_CURSOR, {"of": name, "value": value})
     if not changed.rowcount:
         connection.execute(insert(cursor).values(name=name, value=value))
 
@@ -196,16 +207,11 @@ def cursors(connection: Connection, prefix: str) -> Mapping[str, str]:
 def waiting(connection: Connection, quiet_since: float, ahead: float = math.inf) -> list[int]:
     """Return conversations with an unfinished row that nobody touched since `quiet_since`.
 
+    Each row counts for itself: whoever goes on writing must not keep an older one from being found.
     One that was touched after `ahead`, which is yet to come, is among them: the clock was put back.
     """
-    touched = func.max(inbox.c.touched_at)
-    rows = connection.execute(
-        select(inbox.c.conversation_id)
-        .where(inbox.c.state == "waiting")
-        .group_by(inbox.c.conversation_id)
-        .having((touched <= quiet_since) | (touched > ahead))
-    )
-    return [int(row[0]) for row in rows]
+    values = {"quiet_since": quiet_since, "ahead": ahead}
+    return [int(row.conversation_id) for row in connection.execute(_LEFT_ALONE, values)]
 
 
 def tidy(arrival: Arrival) -> Arrival:

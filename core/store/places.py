@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from core.message import Button, Place, PostKind
-from core.store.connection import Connection
+from core.store.connection import Connection, Ready
 from core.store.outbox import Outgoing
 from core.store.rows import insert_id
 from core.tables import case, outbox, staff_thread
@@ -20,6 +20,11 @@ REDRAW = 3.0  # seconds between two drawings of one card: edits count as sends
 YOURS = "conversation-"  # names of files for the person begin so
 PICTURE = "mood.png"
 DRAWN = "heed"  # the "platform" of files that Heed makes itself
+_OF_CASE = Ready(
+    select(staff_thread)
+    .where(staff_thread.c.case_id == bindparam("of"), staff_thread.c.status != "lost")
+    .order_by(staff_thread.c.id)
+)
 
 
 def of_case(connection: Connection, case_id: int) -> list[int]:
@@ -29,11 +34,7 @@ def of_case(connection: Connection, case_id: int) -> list[int]:
 
 def rows_of_case(connection: Connection, case_id: int) -> Sequence[Any]:
     """Return the rows of a case's threads; those of a desk that is lost are none."""
-    return connection.execute(
-        select(staff_thread)
-        .where(staff_thread.c.case_id == case_id, staff_thread.c.status != "lost")
-        .order_by(staff_thread.c.id)
-    ).all()
+    return connection.execute(_OF_CASE, {"of": case_id}).all()
 
 
 def to_staff(

@@ -12,14 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, func, literal, not_, select, update
+from sqlalchemy import and_, bindparam, delete, func, literal, not_, select, update
 
 from core.cells import plain
 from core.store import feedback, people, unsaid
-from core.store.connection import Connection
+from core.store.bursts import WAITING
+from core.store.connection import Connection, Ready
 from core.store.kept import SPOKEN, export, poisoned
-from core.store.outbox import ERASED, IS_OPEN, Lane, Outgoing, enqueue
+from core.store.outbox import ERASED, IS_OPEN, TAKEN_BACK, Lane, Outgoing, enqueue
 from core.store.rows import insert_id, insert_once
+from core.store.streams import has_shown, take_back
 from core.tables import (
     audit,
     case,
@@ -47,6 +49,18 @@ SHOWN = (
     "digest",
 )  # staff posts that may hold a person's words
 FILES = ("picture", "transcript")  # and those that are deleted, not written over
+_BUSY = select(outbox.c.conversation_id).where(
+    IS_OPEN,
+    outbox.c.conversation_id.is_not(None),  # NOT IN knows no answer beside a NULL
+)
+_BURY = Ready(
+    delete(conversation).where(
+        conversation.c.forgotten.is_(True),
+        conversation.c.id.not_in(_BUSY),
+        conversation.c.id.not_in(select(inbox.c.conversation_id).where(WAITING)),
+    )
+)
+_UNCLEAN = Ready(select(cursor.c.value).where(cursor.c.name == bindparam("of")))
 
 
 __all__ = [
@@ -106,6 +120,7 @@ def forget(
     """
     kept = count(connection, conversation_id)
     shown = _shown(connection, conversation_id, copy)
+    begun = _begun(connection, conversation_id, now)
     _erase_posts(connection, conversation_id, copy, now)
     _erase_words(connection, conversation_id)
     _empty(connection, conversation_id, now)
@@ -126,7 +141,7 @@ def forget(
         )
         for part, row in enumerate(shown)
     ]
-    posts += _nameless(connection, conversation_id, cause)
+    posts += [*begun, *_nameless(connection, conversation_id, cause)]
     lanes = enqueue(connection, conversation_id, posts, now)
     return Erased(count=kept, words=words, lanes=tuple(lanes))
 
@@ -206,8 +221,25 @@ def _paired(connection: Connection, conversation_id: int) -> Sequence[Any]:
     ).all()
 
 
+def _begun(connection: Connection, conversation_id: int, now: float) -> list[Outgoing]:
+    """Return what deletes replies that have begun to show: their rows go, so nobody ends them."""
+    rows = connection.execute(
+        select(outbox.c.message_id, outbox.c.nonce, outbox.c.error).where(
+            outbox.c.conversation_id == conversation_id,
+            outbox.c.staff_thread_id.is_(None),
+            outbox.c.kind == "reply",
+            IS_OPEN,
+        )
+    ).all()
+    return [take_back(connection, row, "", now) for row in rows if has_shown(row)]
+
+
 def _erase_posts(connection: Connection, conversation_id: int, copy: str, now: float) -> None:
-    """Empty the outbox; a copy on its way to staff stays, to be erased when its id is known."""
+    """Empty the outbox.
+
+    A copy on its way to staff stays, to be erased when its id is known, and so does what takes the
+    machine's own words back: it holds none of theirs.
+    """
     leaving = (
         (outbox.c.state == "sending")
         & outbox.c.staff_thread_id.is_not(None)
@@ -217,7 +249,8 @@ def _erase_posts(connection: Connection, conversation_id: int, copy: str, now: f
     connection.execute(
         update(outbox).where(theirs, leaving).values(text=copy, error=ERASED, touched_at=now)
     )
-    connection.execute(delete(outbox).where(theirs, not_(leaving)))
+    ends = IS_OPEN & (outbox.c.cause_kind == TAKEN_BACK)
+    connection.execute(delete(outbox).where(theirs, not_(leaving), not_(ends)))
 
 
 def _erase_words(connection: Connection, conversation_id: int) -> None:
@@ -355,18 +388,7 @@ def _unpoison(connection: Connection, conversation_id: int) -> None:
 
 def bury(connection: Connection) -> int:
     """Remove the rows of forgotten people whose last post has left; return how many."""
-    busy = select(outbox.c.conversation_id).where(
-        IS_OPEN,
-        outbox.c.conversation_id.is_not(None),  # NOT IN knows no answer beside a NULL
-    )
-    waiting = select(inbox.c.conversation_id).where(inbox.c.state == "waiting")
-    gone = connection.execute(
-        delete(conversation).where(
-            conversation.c.forgotten.is_(True),
-            conversation.c.id.not_in(busy),
-            conversation.c.id.not_in(waiting),
-        )
-    )
+    gone = connection.execute(_BURY)
     if gone.rowcount:
         times = int(unclean(connection) or 0) + 1
         connection.execute(delete(cursor).where(cursor.c.name == UNCLEAN))
@@ -379,7 +401,7 @@ def unclean(connection: Connection) -> str:
 
     It is another one after each burial; empty: there are no such bytes.
     """
-    found = connection.execute(select(cursor.c.value).where(cursor.c.name == UNCLEAN)).scalar()
+    found = connection.execute(_UNCLEAN, {"of": UNCLEAN}).scalar()
     return found or ""
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    ColumnElement,
     bindparam,
     case,
     func,
@@ -41,6 +40,19 @@ from core.store.outbox import (
 from core.store.rows import place_of
 from core.tables import conversation, history, outbox, staff_thread
 
+_AHEAD = outbox.c.touched_at > bindparam("ahead")  # dated by a clock that was put back since
+_ALONE = (outbox.c.touched_at <= bindparam("quiet_since")) | _AHEAD
+_DOUBTFUL = Ready(WITH_PERSON.where(IS_OPEN, outbox.c.state == "sending", _ALONE))
+_DUE = Ready(
+    select(outbox.c.conversation_id, outbox.c.staff_thread_id, outbox.c.kind)
+    .where(
+        IS_OPEN,
+        outbox.c.state == "queued",
+        (outbox.c.retry_at <= bindparam("now")) | _AHEAD,
+        _ALONE,
+    )
+    .distinct()
+)
 _NONCE: BindParameter[str] = bindparam("of_nonce")
 _SENT = Ready(
     update(outbox)
@@ -217,9 +229,7 @@ def apart(connection: Connection, claim: Claim, error: str, now: float) -> None:
 
 def in_doubt(connection: Connection, now: float, quiet: float = 0.0) -> list[Claim]:
     """Return every row left in `sending` and untouched for `quiet` seconds: each is ambiguous."""
-    rows = connection.execute(
-        WITH_PERSON.where(IS_OPEN, outbox.c.state == "sending", _left_alone(now, quiet))
-    ).all()
+    rows = connection.execute(_DOUBTFUL, _left_alone(now, quiet)).all()
     found = []
     for row in sorted(rows, key=lambda one: int(one.id)):  # asked to sort, SQLite reads all posts
         target = target_of(connection, row) or Target(_home(connection, row), "", "")
@@ -232,9 +242,9 @@ def in_doubt(connection: Connection, now: float, quiet: float = 0.0) -> list[Cla
     return found
 
 
-def _left_alone(now: float, quiet: float) -> ColumnElement[bool]:
-    """Untouched for `quiet` seconds, or dated by a clock that was put back since."""
-    return (outbox.c.touched_at <= now - quiet) | (outbox.c.touched_at > now + AHEAD)
+def _left_alone(now: float, quiet: float) -> dict[str, float]:
+    """Return the values of `_ALONE`: untouched for `quiet` seconds, or dated by another clock."""
+    return {"quiet_since": now - quiet, "ahead": now + AHEAD}
 
 
 def _home(connection: Connection, row: Any) -> Place:  # noqa: ANN401 - a row and its person
@@ -249,15 +259,6 @@ def _home(connection: Connection, row: Any) -> Place:  # noqa: ANN401 - a row an
 
 def open_lanes(connection: Connection, now: float, quiet: float = 0.0) -> list[Lane]:
     """Return every lane with a queued row that is due and untouched for `quiet` seconds."""
-    rows = connection.execute(
-        select(outbox.c.conversation_id, outbox.c.staff_thread_id, outbox.c.kind)
-        .where(
-            IS_OPEN,
-            outbox.c.state == "queued",
-            (outbox.c.retry_at <= now) | (outbox.c.touched_at > now + AHEAD),
-            _left_alone(now, quiet),
-        )
-        .distinct()
-    )
+    rows = connection.execute(_DUE, {"now": now, **_left_alone(now, quiet)})
     lanes = [lane_of(row.conversation_id, row.staff_thread_id, row.kind) for row in rows]
     return list(dict.fromkeys(lanes))

@@ -10,18 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, insert, literal_column, select, update
+from sqlalchemy import BindParameter, bindparam, delete, insert, literal_column, select, update
 
 from core.errors import DeskError
 from core.message import Button, ConversationKey
 from core.store import places
-from core.store.connection import Connection
+from core.store.connection import Connection, Ready
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, key_of
 from core.tables import audit, case, conversation, decision, history, watcher
 
 WENT_PRIVATE = "went private"  # what the audit says of a case that left its group
 IS_UNRESOLVED = case.c.state != literal_column("'resolved'")  # spelled out as in the index
+_OF: BindParameter[int] = bindparam("of")  # a case's id, or a conversation's
+_UNRESOLVED = Ready(select(case).where(case.c.conversation_id == _OF, IS_UNRESOLVED))
+_CASE = Ready(select(case).where(case.c.id == _OF))
+_PERSON = Ready(select(conversation).where(conversation.c.id == _OF))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,14 +44,12 @@ class Changed:
 
 def unresolved(connection: Connection, conversation_id: int) -> Any | None:  # noqa: ANN401
     """Return the conversation's unresolved case row, or None."""
-    return connection.execute(
-        select(case).where(case.c.conversation_id == conversation_id, IS_UNRESOLVED)
-    ).first()
+    return connection.execute(_UNRESOLVED, {"of": conversation_id}).first()
 
 
 def case_row(connection: Connection, case_id: int) -> Any:  # noqa: ANN401 - a row
     """Return a case's row. Raises DeskError when there is none."""
-    row = connection.execute(select(case).where(case.c.id == case_id)).first()
+    row = connection.execute(_CASE, {"of": case_id}).first()
     if row is None:
         raise DeskError(f"There is no case {case_id}.", name="no_case", case=case_id)
     return row
@@ -55,9 +57,7 @@ def case_row(connection: Connection, case_id: int) -> Any:  # noqa: ANN401 - a r
 
 def person_row(connection: Connection, conversation_id: int) -> Any:  # noqa: ANN401 - a row
     """Return the row of a conversation that exists."""
-    return connection.execute(
-        select(conversation).where(conversation.c.id == conversation_id)
-    ).one()
+    return connection.execute(_PERSON, {"of": conversation_id}).one()
 
 
 def mark_history(connection: Connection, conversation_id: int, words: str, now: float) -> None:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Table,
     and_,
+    bindparam,
     delete,
     literal_column,
     null,
@@ -27,8 +29,10 @@ from sqlalchemy import (
 from core.cells import plain
 from core.message import ConversationKey
 from core.store import people, unsaid
-from core.store.connection import Connection
+from core.store.bursts import WAITING
+from core.store.connection import Connection, Ready
 from core.store.outbox import IS_OVER, OPEN
+from core.store.record import IS_UNRESOLVED
 from core.tables import (
     audit,
     case,
@@ -222,33 +226,35 @@ def unfeel(connection: Connection, conversation_ids: Sequence[int]) -> list[Conv
     return [key for _, key in people.keys_of(connection, conversation_ids)]
 
 
+_SINCE: BindParameter[float] = bindparam("since")
+_MINE = case.c.conversation_id == conversation.c.id
+_UNREAD = select(conversation.c.id).where(
+    people.is_unread(),
+    or_(
+        conversation.c.touched_at >= _SINCE,
+        select(case.c.id).where(_MINE, case.c.resolved_at >= _SINCE).exists(),
+    ),
+    conversation.c.forgotten.is_(False),
+    ~select(case.c.id).where(_MINE, IS_UNRESOLVED).exists(),
+    ~select(inbox.c.id).where(inbox.c.conversation_id == conversation.c.id, WAITING).exists(),
+)
+_UNREAD_ALL = Ready(
+    _UNREAD.where(  # found by an index: the others are many
+        conversation.c.user.in_(select(person.c.user).where(person.c.opted_out.is_not(None)))
+    )
+)
+
+
 def unread(connection: Connection, since: float, ids: Sequence[int] | None = None) -> list[int]:
     """Return the conversations at rest since then of people who want no model to read them.
 
     While staff have a case of theirs, its words are theirs to see. `ids`: none but these.
     """
-    open_case = select(case.c.id).where(
-        case.c.conversation_id == conversation.c.id, case.c.state != "resolved"
-    )
-    waiting = select(inbox.c.id).where(
-        inbox.c.conversation_id == conversation.c.id, inbox.c.state == "waiting"
-    )
-    closed = select(case.c.id).where(
-        case.c.conversation_id == conversation.c.id, case.c.resolved_at >= since
-    )
-    few = select(person.c.user).where(person.c.opted_out.is_not(None)).scalar_subquery()
-    rows = connection.execute(
-        select(conversation.c.id).where(
-            # Found by an index: the others are many.
-            conversation.c.user.in_(few) if ids is None else conversation.c.id.in_(ids),
-            people.is_unread(),
-            or_(conversation.c.touched_at >= since, closed.exists()),
-            conversation.c.forgotten.is_(False),
-            ~open_case.exists(),
-            ~waiting.exists(),
-        )
-    )
-    return [int(row.id) for row in rows]
+    values = {"since": since}
+    if ids is None:
+        return [int(row.id) for row in connection.execute(_UNREAD_ALL, values)]
+    some = connection.execute(_UNREAD.where(conversation.c.id.in_(ids)), values)
+    return [int(row.id) for row in some]
 
 
 def hush(connection: Connection, ids: Sequence[int], now: float) -> None:

@@ -37,7 +37,6 @@ _CLOSE = Ready(
         _STREAMS,
     )
 )
-_DROP = Ready(update(outbox).where(*_ANSWERS, _STREAMS))
 _EARLIER = Ready(
     select(outbox.c.id)
     .where(
@@ -49,10 +48,15 @@ _EARLIER = Ready(
     .limit(1)
 )
 _ABOUT = ("id", "error", "nonce", "message_id", "part", "kind")
-_STANDING = Ready(
-    select(*(outbox.c[name] for name in _ABOUT)).where(
-        *_ANSWERS, _STREAMS, outbox.c.message_id != ""
+_STREAMING = Ready(
+    select(*(outbox.c[name] for name in (*_ABOUT, "cause_id")))
+    .where(
+        outbox.c.conversation_id == bindparam("person"),
+        outbox.c.cause_kind == "inbox",
+        IS_OPEN,  # as in the index
+        _STREAMS,
     )
+    .order_by(outbox.c.id)
 )
 
 
@@ -244,15 +248,15 @@ def _closed(connection: Connection, inbox_id: int, post: Outgoing, now: float) -
     return bool(connection.execute(_CLOSE, {**row, **values}).rowcount)
 
 
-def drop_streams(connection: Connection, inbox_ids: Sequence[int], now: float) -> list[Outgoing]:
+def drop_streams(
+    connection: Connection, conversation_id: int, inbox_ids: Sequence[int], now: float
+) -> list[Outgoing]:
     """Withdraw streaming rows of a turn that ends without a reply; return what deletes their words.
 
     A draft needs no deleting: it goes by itself.
     """
-    posts = []
-    for inbox_id in inbox_ids:
-        rows = connection.execute(_STANDING, {"of": inbox_id}).all()
-        posts += [take_back(connection, row, "", now) for row in rows]
-        withdrawn = {"of": inbox_id, "state": "withdrawn", "touched_at": now}
-        connection.execute(_DROP, withdrawn)
-    return posts
+    rows = connection.execute(_STREAMING, {"person": conversation_id})
+    mine = [row for row in rows if row.cause_id in inbox_ids]
+    for row in mine:
+        mark(connection, row.id, now, state="withdrawn")
+    return [take_back(connection, row, "", now) for row in mine if row.message_id]

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 
-from core.store.connection import Connection
+from core.store.connection import Connection, Ready
 from core.store.rows import insert_id
 from core.tables import timer
 
 QUEUE = ("t1", "t2", "t3", "delay")  # of a case that waits
 STATE = (*QUEUE, "snooze", "inactive")  # those that a state brings and takes along
+_DUE = Ready(
+    select(timer)
+    .where(timer.c.due_at <= bindparam("now"))
+    .order_by(timer.c.due_at)
+    .limit(bindparam("most"))
+)
+_NEXT = Ready(select(func.min(timer.c.due_at).label("at")))
 
 
 def put(
@@ -47,8 +54,7 @@ def only(connection: Connection, case_id: int, wanted: Mapping[str, float]) -> N
 
 def due(connection: Connection, now: float, most: int = 50) -> list[Any]:
     """Return the timers whose time has come, the longest due first."""
-    query = select(timer).where(timer.c.due_at <= now).order_by(timer.c.due_at).limit(most)
-    return list(connection.execute(query).all())
+    return connection.execute(_DUE, {"now": now, "most": most}).all()
 
 
 def take(connection: Connection, timer_id: int, due_at: float) -> bool:
@@ -59,7 +65,7 @@ def take(connection: Connection, timer_id: int, due_at: float) -> bool:
 
 def next_due(connection: Connection) -> float | None:
     """Return when the next timer is due; None: none runs."""
-    found = connection.execute(select(func.min(timer.c.due_at))).scalar()
+    found = connection.execute(_NEXT).scalar()
     return None if found is None else float(found)
 
 

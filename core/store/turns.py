@@ -271,7 +271,7 @@ def _answer(
         _said(connection, start, words, now)
     answer = plan.answer
     if answer is None:
-        return None, [*posts, *drop_streams(connection, ids, now)]
+        return None, [*posts, *drop_streams(connection, start.conversation_id, ids, now)]
     line = _said(connection, start, answer.text, now, answer=answer, inbox_id=ids[-1])
     replies = [
         Outgoing(
@@ -289,7 +289,8 @@ def _answer(
     ]
     posts += close_stream(connection, ids[0], replies, now)
     # A try may have begun with another message of this burst; a reply of no parts closes nothing.
-    posts += drop_streams(connection, ids[1:] if replies else ids, now)
+    rest = ids[1:] if replies else ids
+    posts += drop_streams(connection, start.conversation_id, rest, now)
     return line, posts
 
 
@@ -351,7 +352,7 @@ def set_aside(
         .where(inbox.c.id.in_(ids), inbox.c.state == "waiting")
         .values(state="parked", error=error, touched_at=now)
     )
-    posts = drop_streams(connection, ids, now)
+    posts = drop_streams(connection, start.conversation_id, ids, now)
     if notice:
         posts.append(Outgoing(kind="notice", text=notice, cause_kind="inbox", cause_id=ids[0]))
     return tuple(enqueue(connection, start.conversation_id, posts, now))

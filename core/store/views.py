@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import bindparam, func, literal_column, select
 
 from core.message import ConversationKey
 from core.store import people
-from core.store.connection import Connection
+from core.store.connection import Connection, Ready
 from core.store.intake import find
-from core.store.record import WENT_PRIVATE, unresolved
+from core.store.record import WENT_PRIVATE, case_row, person_row, unresolved
 from core.store.rows import fields, key_of, place_of
 from core.store.spoken import beginning, judged, lines as lines, read  # noqa: PLC0414 - and for whoever asks here
 from core.tables import (
@@ -39,6 +39,18 @@ DONE = 20  # things done with a case that its view tells
 ERASED = "(erased)"
 # Spelled out as in the partial index: with a bound value SQLite would read every post ever sent.
 _IS_HELD = outbox.c.state == literal_column("'held'")
+_MOODS = Ready(
+    select(decision.c.at, decision.c.mood)
+    .where(decision.c.conversation_id == bindparam("of"))
+    .order_by(decision.c.id.desc())
+    .limit(bindparam("most"))
+)
+_SCORED = Ready(
+    select(history.c.id, history.c.text, history.c.scores)
+    .where(history.c.conversation_id == bindparam("of"), history.c.role == "user")
+    .order_by(history.c.id.desc())
+    .limit(bindparam("most"))
+)
 
 
 def conversation_view(connection: Connection, key: ConversationKey, limit: int) -> dict[str, Any]:
@@ -59,21 +71,14 @@ def conversation_view(connection: Connection, key: ConversationKey, limit: int) 
 
 def mood_points(connection: Connection, conversation_id: int) -> list[dict[str, float]]:
     """Return the running mood after each of the last scored messages, oldest first."""
-    rows = connection.execute(
-        select(decision.c.at, decision.c.mood)
-        .where(decision.c.conversation_id == conversation_id)
-        .order_by(decision.c.id.desc())
-        .limit(TRACED)
-    ).all()
+    rows = connection.execute(_MOODS, {"of": conversation_id, "most": TRACED}).all()
     return [{"at": row.at, "value": row.mood} for row in reversed(rows)]
 
 
 def case_view(connection: Connection, case_id: int) -> dict[str, Any]:
     """Return one case as its card shows it. The case must exist."""
-    row = connection.execute(select(case).where(case.c.id == case_id)).one()
-    who = connection.execute(
-        select(conversation).where(conversation.c.id == row.conversation_id)
-    ).one()
+    row = case_row(connection, case_id)
+    who = person_row(connection, row.conversation_id)
     cause = _cause(connection, row)
     return {
         **_own(row),
@@ -266,12 +271,7 @@ def _conversations(connection: Connection, other: Any) -> Iterable[Any]:  # noqa
 
 def moved_by(connection: Connection, conversation_id: int) -> list[dict[str, Any]]:
     """Return the messages that pulled the mood down most, oldest first; else the last one."""
-    rows = connection.execute(
-        select(history.c.id, history.c.text, history.c.scores)
-        .where(history.c.conversation_id == conversation_id, history.c.role == "user")
-        .order_by(history.c.id.desc())
-        .limit(TRACED)
-    ).all()
+    rows = connection.execute(_SCORED, {"of": conversation_id, "most": TRACED}).all()
     scored = [row for row in rows if row.scores]
     low = [row for row in scored if row.scores["p_negative"] >= EVIDENCE]
     worst = sorted(

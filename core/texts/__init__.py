@@ -12,6 +12,7 @@ from __future__ import annotations
 import string
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -47,13 +48,8 @@ class Texts:
         Raises KeyError when a packaged catalogue lacks a name, SetupError when a file of the
         operator's cannot be used. A folder that is not there is no error: nothing is replaced.
         """
-        packaged = {lang: _packaged(lang) for lang in (*COMPLETE, *USER_ONLY)}
+        packaged = _packaged()
         english = packaged["en"]
-        for lang, catalogue in packaged.items():
-            for part in PARTS if lang in COMPLETE else PARTS[:1]:
-                if missing := english[part].keys() - catalogue.get(part, {}).keys():
-                    raise KeyError(f"texts/{lang}.toml lacks [{part}] {', '.join(sorted(missing))}")
-            _check(f"texts/{lang}.toml", catalogue, english)
         own: dict[str, Catalogue] = {}
         for path in sorted(folder.glob("*.toml")) if folder else ():
             own[path.stem.lower()] = _read(path, english)
@@ -90,7 +86,20 @@ def _flat(catalogue: Catalogue) -> dict[str, str]:
     return {name: text for part in catalogue.values() for name, text in part.items()}
 
 
-def _packaged(lang: str) -> Catalogue:
+@cache
+def _packaged() -> Mapping[str, Catalogue]:
+    """Read and check the packaged catalogues: once in a process, for nobody changes them."""
+    packaged = {lang: _catalogue(lang) for lang in (*COMPLETE, *USER_ONLY)}
+    english = packaged["en"]
+    for lang, catalogue in packaged.items():
+        for part in PARTS if lang in COMPLETE else PARTS[:1]:
+            if missing := english[part].keys() - catalogue.get(part, {}).keys():
+                raise KeyError(f"texts/{lang}.toml lacks [{part}] {', '.join(sorted(missing))}")
+        _check(f"texts/{lang}.toml", catalogue, english)
+    return packaged
+
+
+def _catalogue(lang: str) -> Catalogue:
     data = tomllib.loads(resources.files(__name__).joinpath(f"{lang}.toml").read_text("utf-8"))
     return {part: {name: text.strip() for name, text in data[part].items()} for part in data}
 

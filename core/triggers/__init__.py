@@ -68,6 +68,7 @@ class Triggers:
     plight: str = ""  # says what is at stake, or that it is too much
     formal: str = ""  # politely puts it on record, or asks who answers for it
     laugh: str = ""  # laughs
+    steer: str = ""  # tells its reader how to hear it
     courtesy: bool = False  # thanks, ok or goodbye, and nothing else
 
 
@@ -86,6 +87,8 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
         for kind in _LISTS:
             if kind in near and kind not in found and (said := lists[kind].find(folded, units)):
                 found[kind] = said
+        if "steer" in near and "steer" not in found:
+            found["steer"] = lists["steer"].find(folded, units)
         own = _plain(money_words).find(folded, units) if money_words else ""
         if own:
             found.setdefault("money", own)
@@ -100,6 +103,7 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
         threat=found.get("threat", ""),
         money=found.get("money", ""),
         **{kind: found.get(kind, "") for kind in _EVIDENCE},
+        steer=found.get("steer", ""),
         courtesy=_is_courtesy(text, readings),
     )
 

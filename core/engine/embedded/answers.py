@@ -120,6 +120,11 @@ class Answers:
     def __len__(self) -> int:
         return len(self._answers)
 
+    def any(self) -> bool:
+        """Say whether there are any, so that without them nothing is compared."""
+        self.refresh()
+        return bool(self._answers)
+
     def find(self, text: str, *langs: str) -> tuple[Answer, float] | None:
         """Return the answer to `text` in one of `langs` and its likeness, None below the minimum.
 

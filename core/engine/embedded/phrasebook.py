@@ -120,6 +120,8 @@ class PhraseWriter:
 
     def knows(self, request: ReplyRequest) -> bool:
         """Say whether an answer of the operator's will be the reply to this."""
+        if not self._answers.any():  # nearly everywhere: who writes is asked about for nothing
+            return False
         texts = [text for text in request.messages if text.strip()]
         book = self._book(language_of(request))
         return self._answered(texts, book, lambda: book.match(texts)) is not None
@@ -220,6 +222,8 @@ class PhraseWriter:
         self, texts: list[str], book: Book, match: Callable[[], Match | None]
     ) -> tuple[Answer, float] | None:
         """Return the operator's answer; grief and danger go before all but the surest."""
+        if not self._answers.any():
+            return None
         found = [
             hit for text in texts if (hit := self._answers.find(text, book.lang, language(text)))
         ]
