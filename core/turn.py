@@ -20,6 +20,7 @@ import structlog
 from core.access import asks_where
 from core.arrivals import crowd_of, of_a_bot, shortened, urgency
 from core.engine.mind import take_back
+from core.errors import StoreBusy
 from core.hearing import Verdict
 from core.journal import Course, about, detail, milestone, named
 from core.message import Arrival, TextLimit
@@ -47,6 +48,7 @@ class Walk:
         self._pen = Pen(lambda: self.rooms)
         self._running: dict[int, Running] = {}
         self._restarts: dict[int, int] = {}
+        self._refused: set[int] = set()  # conversations whose turn the database would not keep
         self._courses: dict[int, Course] = {}  # of the turns at work
         self.heard: dict[str, float] = {}  # by platform: when something came the last time
         self.turns = 0  # that came to an end, for whoever watches that some do
@@ -121,8 +123,10 @@ class Walk:
                 now=rooms.clock(),
                 allowance=rooms.planner.allowance,
                 scope=rooms.scope,
+                counts=conversation_id not in self._refused,
             )
         )
+        self._refused.discard(conversation_id)
         if start is None:
             self._restarts.pop(conversation_id, None)
             self._retried.pop(conversation_id, None)
@@ -134,6 +138,9 @@ class Walk:
         self._courses[conversation_id] = course
         try:
             await self._take(start)
+        except StoreBusy:  # no fault of the message's: the next try is this one, taken again
+            self._refused.add(conversation_id)
+            raise
         finally:
             del self._courses[conversation_id]
         self.turns += 1

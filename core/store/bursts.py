@@ -148,10 +148,13 @@ def begin(
     now: float,
     allowance: Allowance = Allowance(),  # noqa: B008 - frozen
     scope: str = "person",
+    *,
+    counts: bool = True,
 ) -> Start | None:
     """Read the oldest unfinished burst of a conversation and count the try; None: nothing left.
 
-    `scope` says whose words of a group the model is shown: person, thread or chat.
+    `scope` says whose words of a group the model is shown: person, thread or chat. Not `counts`:
+    the try before ended because the database refused, and this one takes its place.
     """
     found = connection.execute(_BURST, {"of": conversation_id}).all()
     if not found:
@@ -163,8 +166,9 @@ def begin(
                 break
             burst.append(row)
     for row in burst:
-        connection.execute(ROW, {"it": row.id, "tries": row.tries + 1, "touched_at": now})
-    start = _start(connection, conversation_id, burst, now)
+        tried = max(1, row.tries + counts)
+        connection.execute(ROW, {"it": row.id, "tries": tried, "touched_at": now})
+    start = _start(connection, conversation_id, burst, now, counts=counts)
     if len(found) == MOST or len(found) > len(burst):
         waits = connection.execute(_PRESSING, {"of": conversation_id}).first()
         start = replace(start, pressing=waits is not None)
@@ -187,7 +191,9 @@ def untried(connection: Connection, ids: Sequence[int]) -> None:
     )
 
 
-def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], now: float) -> Start:
+def _start(
+    connection: Connection, conversation_id: int, burst: Sequence[Any], now: float, *, counts: bool
+) -> Start:
     person = connection.execute(_PERSON, {"of": conversation_id}).one()
     resolved, resolved_at = _resolution(connection, person, now)
     return Start(
@@ -204,7 +210,7 @@ def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], n
                 id=r.id,
                 message=message_from_row(r.message),
                 urgent=r.urgent,
-                tries=r.tries + 1,
+                tries=max(1, r.tries + counts),
                 received_at=r.received_at,
             )
             for r in burst

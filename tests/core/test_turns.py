@@ -70,6 +70,14 @@ def test_a_row_of_another_kind_splits_a_burst(ground: Ground) -> None:
     assert seen == [["1", "2"], ["3"], ["4"], ["5"]]
 
 
+def test_a_try_that_the_database_refused_does_not_count(ground: Ground) -> None:
+    ground.take(said(1))
+    assert ground.begin().rows[0].tries == 1
+    again = ground.do(turns.begin, conversation_id=1, now=2.0, counts=False)
+    assert again.rows[0].tries == 1
+    assert ground.begin().rows[0].tries == 2
+
+
 def test_behind_a_flood_an_urgent_message_lets_nobody_wait_for_a_model(ground: Ground) -> None:
     flood = [(arrival(said(number)), "") for number in range(1, bursts.MOST + 1)]
     ground.do(intake.take_in, arrivals=flood, now=1.0)
