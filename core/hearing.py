@@ -33,6 +33,8 @@ from core.texts import Texts
 
 MOOD = frozenset({"slide", "spike", "threat", "trouble"})  # rules that a dry run withholds
 BY_WORD = frozenset({"crisis", "request"})  # and those that count for who is not scored
+BRISK = 5  # messages of one turn that are heard one after the other; more is a flood
+LEISURE = 0.005  # seconds before each of the rest: others have the loop meanwhile
 DOUBTFUL = 0.5  # probability outside the labels from which on a model has not answered
 
 Tell = Callable[[Start, int, dict[str, Any]], None]  # the tag of one inbox row, as soon as known
@@ -101,9 +103,9 @@ class Ear:
         judged: Judgement | None = None
         scores: Scores | None = None
         courtesy = True
-        for row in start.rows:
-            if row is not start.rows[0]:
-                await asyncio.sleep(0)  # whoever writes much is heard between the others
+        for nth, row in enumerate(start.rows):
+            if nth:  # whoever writes much is heard between the others, and soon at leisure
+                await asyncio.sleep(0 if nth < BRISK else LEISURE)
             text, scores = row.message.text, None
             heeded = bool(text.strip()) and row.message.scored and not command
             if heeded and not unscored(start, row):

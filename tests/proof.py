@@ -35,6 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_KEPT] = []
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long ones, so that no worker is alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("proof_short") is None)
+
+
 class Ledger:
     """What one test enters."""
 

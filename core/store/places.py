@@ -187,7 +187,7 @@ def redrawn(  # noqa: PLR0913 - all of it is what a drawing needs
             outbox.c.kind == "card",
             outbox.c.state == "queued",
         )
-        .values(**fresh, case_state=state, touched_at=now)
+        .values(**fresh, case_state=state)  # what it waits for, and since when, stays as it is
     )
     if not waiting.rowcount:
         connection.execute(
