@@ -50,6 +50,7 @@ def _log_as_before() -> Iterator[None]:
     """A command that was run within a test sets up the log of the whole process: undo that."""
     root = logging.getLogger()
     kept = root.handlers[:], root.level, sys.excepthook, threading.excepthook
+    levels = _levels()
     yield
     if structlog.is_configured():
         kept_handlers, level, sys.excepthook, threading.excepthook = kept
@@ -57,3 +58,12 @@ def _log_as_before() -> Iterator[None]:
         root.setLevel(level)
         logging.raiseExceptions = True
         structlog.reset_defaults()
+    for name, level in _levels().items():
+        if level != levels.get(name, logging.NOTSET):
+            logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
+
+
+def _levels() -> dict[str, int]:
+    """Return the level of every logger that there is, the root aside."""
+    known = logging.getLogger().manager.loggerDict.items()
+    return {name: one.level for name, one in known if isinstance(one, logging.Logger)}

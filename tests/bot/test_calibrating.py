@@ -259,6 +259,7 @@ def test_a_damaged_file_stops_the_start_with_one_sentence(settings: Settings) ->
 # -- the probe -----------------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 def test_a_probe_is_used_where_it_won(settings: Settings) -> None:
     some = rows(240, seed=3)
     for at, row in enumerate(some):

@@ -76,6 +76,7 @@ def asking() -> Asking:
 # ---- the folder ---------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 def test_it_is_an_ordinary_checkpoint_that_says_it_is_a_demo(demo: Path) -> None:
     assert files.problem(demo) is None
     assert files.is_demo(demo)
@@ -84,12 +85,14 @@ def test_it_is_an_ordinary_checkpoint_that_says_it_is_a_demo(demo: Path) -> None
     assert [path.name for path in demo.parent.iterdir()] == ["demo"]
 
 
+@pytest.mark.proof
 def test_it_says_what_it_learnt_and_what_to_do_next(demo: Path, told: list[str]) -> None:
     assert f"HEED_MODEL__NAME={demo} heed run" in told[-1]
     assert any("never seen, alone" in line and "% right" in line for line in told)
     assert any(line.startswith("hello -> ") for line in told)
 
 
+@pytest.mark.proof
 async def test_the_local_engine_tags_and_answers_with_it(demo: Path) -> None:
     engine = LocalEngine(str(demo), PromptBook(), threads=1, precision="fp32")
     await engine.warm_up()

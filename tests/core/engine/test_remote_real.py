@@ -36,9 +36,12 @@ from tests.walk.pupil import SPOKEN, make_pupil, write_prompts
 NEEDED = ("accelerate", "fastapi", "openai", "uvicorn")
 LACKING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
-pytestmark = pytest.mark.skipif(
-    bool(LACKING), reason=f"transformers[serving] is not installed: no {', '.join(LACKING)}"
-)
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.skipif(
+        bool(LACKING), reason=f"transformers[serving] is not installed: no {', '.join(LACKING)}"
+    ),
+]
 KEY = ConversationKey(platform="web", bot="heed", chat="1", user="ada")
 SPEAKER, LABELLER, BABBLER = "heed/speaker", "heed/labeller", "heed/babbler"
 
@@ -213,7 +216,6 @@ async def test_a_model_that_it_does_not_have_is_told_with_those_that_it_has(
     await engine.close()
 
 
-@pytest.mark.proof
 async def test_killed_in_the_middle_of_a_reply_and_back_again(
     server: RealServer, tmp_path: Path
 ) -> None:

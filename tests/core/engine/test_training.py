@@ -117,6 +117,7 @@ def test_a_table_learns_what_its_rows_say_and_the_same_every_time() -> None:
     assert (request.wants_human or 0) > 0.5 > (good.wants_human or 0)
 
 
+@pytest.mark.proof
 def test_a_reader_learns_the_order_of_words_and_the_same_every_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
