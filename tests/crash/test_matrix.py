@@ -79,7 +79,7 @@ async def test_at_least_once_by_the_operators_choice(
     assert outcome.repeated > 0
 
 
-@pytest.mark.proof
+@pytest.mark.proof_short
 @pytest.mark.timeout(400)
 async def test_a_nonce_that_is_too_old_is_flagged_and_not_sent_again(
     zygote: Zygote, folder: Path, proof: Ledger
