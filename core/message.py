@@ -256,6 +256,7 @@ class Post:
     message_id: str | None = None
     private: bool = True
     age: float = 0.0  # seconds since the first attempt; 0 before it
+    seeks: bool = False  # it takes the place of a message known by its nonce alone, of that age
     media: tuple[Media, ...] = ()  # several: an album
     files: tuple[File, ...] = ()
     formatted: bool = False  # the text is Markdown

@@ -60,9 +60,10 @@ _NO_RIGHT = frozenset({50001, 50003, _MUTE})
 def repeatable(post: Post) -> bool:
     """Say whether a post of unknown outcome may go again without showing twice.
 
-    Changes always; sends as long as Discord remembers their nonce; new threads and whispers never.
+    Changes always; sends as long as Discord remembers their nonce, and so what deletes a message
+    that only a nonce finds; new threads and whispers never.
     """
-    if post.message_id is not None or post.kind in _CHANGES:
+    if post.message_id is not None:
         return True
     return post.kind != "thread" and not post.whisper and post.age < NONCE_LIVES
 
@@ -94,6 +95,8 @@ class Sender:
         begun = await self._sketcher.settle(post)
         if begun is not None and post.message_id is None:
             post = replace(post, message_id=begun)
+        if post.seeks and not repeatable(post):
+            raise OutcomeUnknown("Discord has forgotten the message that this takes the place of")
         self._typed.drop(post.place.thread or post.place.chat)  # what arrives ends it
         _check(post)
         client = await self._rest.open()

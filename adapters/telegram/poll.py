@@ -80,6 +80,11 @@ class Pulse:
             self._alarmed = True
             self._alarm(problem)
 
+    @property
+    def known(self) -> bool:
+        """Whether a poll has been good yet."""
+        return self._last_good is not None
+
     def age(self) -> float:
         """Return the seconds since the last good poll, or since the start."""
         since = self._since if self._last_good is None else self._last_good
@@ -88,10 +93,10 @@ class Pulse:
     def health(self, name: str) -> Health:
         """Say how the connection is."""
         late = self.age() > self._window
-        if late or self._rejected or (self.problem and self._last_good is None):
+        if late or self._rejected or (self.problem and not self.known):
             silent = f"Telegram has not answered for {self.age():.0f} s"
             return Health(state="failing", name=name, problem=self.problem or silent)
-        return Health(state="connecting" if self._last_good is None else "ok", name=name)
+        return Health(state="ok" if self.known else "connecting", name=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +127,14 @@ class Poll:
         dropped by the inbox key. An offset kept from long ago would be dangerous, because after a
         week of silence Telegram goes on with any number, perhaps a lower one. For the same reason
         an offset is used once: the call that names it makes Telegram forget what lies below.
+
+        Until an answer came the poll is a short one: whether we are connected is known at once,
+        not only when somebody writes.
         """
         offset, pauses = 0, iter(backoff)
         while True:
             try:
-                updates = await self._fetch(offset)
+                updates = await self._fetch(offset, self._timeout if pulse.known else 0.0)
                 offset, self._strange = 0, b""
                 if updates:
                     offset = _after(updates)
@@ -164,14 +172,14 @@ class Poll:
         self._strange = b""
         return offset
 
-    async def _fetch(self, offset: int) -> list[Any]:
-        """Return the raw updates of one long poll. Raises BadPoll, or RetryAfter."""
+    async def _fetch(self, offset: int, seconds: float) -> list[Any]:
+        """Return the raw updates of a poll of so many seconds. Raises BadPoll, or RetryAfter."""
         most = 1 if self._strange else 100
-        query = {"limit": most, "timeout": int(self._timeout), "allowed_updates": _ALLOWED}
+        query = {"limit": most, "timeout": int(seconds), "allowed_updates": _ALLOWED}
         if offset:
             query["offset"] = offset
         try:
-            async with asyncio.timeout(self._timeout + SLACK):  # also against a body that drips
+            async with asyncio.timeout(seconds + SLACK):  # also against a body that drips
                 status, body = await self._transport.do_request(
                     f"{self._address}/getUpdates?{urlencode(query)}", "GET"
                 )

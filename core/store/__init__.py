@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from core.errors import SetupError, StoreBusy, StoreError
 from core.store.connection import REFUSED, Connection
@@ -68,15 +68,16 @@ _PROOF = (
 )
 
 
-def open_engine(url: str, *, write: bool, linked: bool = True) -> Engine:
+def open_engine(url: str, *, write: bool, linked: bool = True, keep: bool = True) -> Engine:
     """Open a SQLAlchemy engine with Heed's rules. A writer begins every transaction IMMEDIATE.
 
     A deferred transaction that reads and then writes after somebody else's commit fails at once,
     whatever the timeout; an immediate one waits for its turn. Readers must not take that lock.
     Not `linked`: a table may be made anew without its children being deleted with it (migrations).
+    Not `keep`: every use opens a connection of its own and closes it.
     """
     # Parameters are what people wrote: an error that is logged must not repeat them.
-    engine = create_engine(url, hide_parameters=True, **_pool(url, write=write))
+    engine = create_engine(url, hide_parameters=True, **_pool(url, write=write, keep=keep))
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -95,16 +96,16 @@ def open_engine(url: str, *, write: bool, linked: bool = True) -> Engine:
     return engine
 
 
-def _pool(url: str, *, write: bool) -> dict[str, Any]:
+def _pool(url: str, *, write: bool, keep: bool) -> dict[str, Any]:
+    # One connection writes, a few read. That holds for SQLite in memory too, whatever the library
+    # would choose for it.
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if keep:
+        size = 1 if write else 3
+        pool = {"poolclass": QueuePool, "pool_size": size, "max_overflow": 0}
     if make_url(url).get_backend_name() == "sqlite":
-        # Every connection stays with the thread that made it: one writer, a few readers.
-        # That holds for one in memory too, whatever the library would choose for it.
-        return {
-            "connect_args": {"check_same_thread": False},
-            "pool_size": 1 if write else 3,
-            "poolclass": QueuePool,
-        }
-    return {"pool_size": 1 if write else 3}
+        pool["connect_args"] = {"check_same_thread": False}
+    return pool
 
 
 class Executor(Protocol):
@@ -274,6 +275,7 @@ class Store:
     ) -> None:
         self._writing = guard(open_engine(url, write=True), seal)
         self._reading = guard(open_engine(url, write=False), seal)
+        self._beside = open_engine(url, write=True, keep=False)
         self._executor = executor(self._writing)
         self._inline = isinstance(self._executor, Inline)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="heed-reader")
@@ -357,18 +359,15 @@ class Store:
         if self._writing.dialect.name != "sqlite":
             return True
         with self._aside() as driver:
-            try:
-                driver.execute("PRAGMA busy_timeout=0")  # busy is an answer here, not worth a wait
-                row = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                return bool(row[0] == 0)
-            finally:
-                driver.execute("PRAGMA busy_timeout=5000")
+            driver.execute("PRAGMA busy_timeout=0")  # busy is an answer here, not worth a wait
+            row = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return bool(row[0] == 0)
 
     @contextmanager
     def _aside(self) -> Iterator[sqlite3.Connection]:
-        """Lend SQLite's own connection, for what is done outside every transaction."""
+        """Lend a connection of SQLite's own, for what is done outside every transaction."""
         try:
-            raw = self._writing.raw_connection()
+            raw = self._beside.raw_connection()
             try:
                 yield cast("sqlite3.Connection", raw.driver_connection)
             finally:
@@ -387,11 +386,8 @@ class Store:
         if self._writing.dialect.name != "sqlite":
             return
         with self._aside() as driver:
-            try:
-                driver.execute("PRAGMA temp_store=DEFAULT")  # the whole file's copy: not in memory
-                driver.execute("VACUUM")
-            finally:
-                driver.execute("PRAGMA temp_store=MEMORY")
+            driver.execute("PRAGMA temp_store=DEFAULT")  # the whole file's copy: not in memory
+            driver.execute("VACUUM")
 
     async def write_anew(self) -> None:
         """Do `compact` where nobody waits for it. Raises StoreBusy while somebody else writes."""
@@ -404,8 +400,8 @@ class Store:
         """Commit what is queued and let go of the file."""
         self._executor.close()
         self._readers.shutdown(wait=True)
-        self._writing.dispose()
-        self._reading.dispose()
+        for engine in (self._writing, self._reading, self._beside):
+            engine.dispose()
 
 
 def create_tables(url: str) -> None:

@@ -36,7 +36,7 @@ from core.store.record import (
     unresolved,
 )
 from core.store.rows import insert_id
-from core.store.streams import silence, take_back
+from core.store.streams import in_place_of, silence, take_back
 from core.tables import case, conversation
 
 OWNER_OF: Mapping[str, Owner] = {
@@ -389,7 +389,7 @@ def _hand_over(
     # A cause of its own: the notice of the same step must not collide with it.
     cause = leave_trace(connection, case_id, "cut off", "", now)
     notice = said_for_bot(connection, conversation_id, cause, words, now)
-    return [replace(notice, nonce=shown[0].nonce)]  # of what may just have been posted
+    return [in_place_of(shown[0], notice)]
 
 
 def redraw(connection: Connection, case_id: int, desk: Desk, now: float) -> Changed:

@@ -84,6 +84,7 @@ class Outgoing:
     whisper: str = ""
     not_before: float = 0.0
     nonce: str = ""  # that of the post whose message it looks for; empty: one of its own
+    sought_since: float | None = None  # with that nonce: when that post may have gone out
 
 
 class Target(NamedTuple):
@@ -137,6 +138,7 @@ def enqueue(
                 "state": "queued",
                 "nonce": post.nonce or new_nonce(),
                 "queued_at": now,
+                "first_try_at": post.sought_since,
                 "retry_at": post.not_before or (now + ALBUM if post.album else 0.0),
                 "touched_at": now,
             },
@@ -254,6 +256,7 @@ def post_of(row: Any, target: Target, now: float, media: tuple[Media, ...] = ())
         state=row.case_state,
         pin=row.kind == "card",
         whisper=row.whisper,
+        seeks=row.cause_kind == TAKEN_BACK and not target.message_id,
     )
 
 

@@ -224,7 +224,7 @@ def _paired(connection: Connection, conversation_id: int) -> Sequence[Any]:
 def _begun(connection: Connection, conversation_id: int, now: float) -> list[Outgoing]:
     """Return what deletes replies that have begun to show: their rows go, so nobody ends them."""
     rows = connection.execute(
-        select(outbox.c.message_id, outbox.c.nonce, outbox.c.error).where(
+        select(outbox).where(
             outbox.c.conversation_id == conversation_id,
             outbox.c.staff_thread_id.is_(None),
             outbox.c.kind == "reply",

@@ -47,7 +47,7 @@ _EARLIER = Ready(
     )
     .limit(1)
 )
-_ABOUT = ("id", "error", "nonce", "message_id", "part", "kind")
+_ABOUT = ("id", "error", "nonce", "message_id", "part", "kind", "queued_at", "first_try_at")
 _STREAMING = Ready(
     select(*(outbox.c[name] for name in (*_ABOUT, "cause_id")))
     .where(
@@ -96,18 +96,27 @@ def has_shown(row: Any) -> bool:  # noqa: ANN401 - an outbox row
 def take_back(connection: Connection, row: Any, words: str, now: float) -> Outgoing:  # noqa: ANN401
     """Return the post that replaces by `words` what a row has shown; without words it is deleted.
 
-    While the message that shows it is not known, the row's own nonce goes along: where a platform
-    knows nonces, a post with it finds that very message.
+    While the message that shows it is not known, it is sought by the row's own nonce.
     """
     found = bool(row.message_id)
-    return Outgoing(
+    post = Outgoing(
         kind=("edit" if found else "notice") if words else "delete",
         text=words,
         message_id=row.message_id,
-        nonce="" if found else row.nonce,
         cause_kind=TAKEN_BACK,
         cause_id=insert_id(connection, audit, case_id=None, what="taken back", who="", at=now),
     )
+    return post if found else in_place_of(row, post)
+
+
+def in_place_of(row: Any, post: Outgoing) -> Outgoing:  # noqa: ANN401 - an outbox row
+    """Let a post take the place of what a row has shown in a message that nobody knows.
+
+    Where a platform knows nonces, a post with the row's own finds that very message, as long as it
+    remembers: the nonce is as old as the row, or as its first try.
+    """
+    since = row.queued_at if row.first_try_at is None else row.first_try_at
+    return replace(post, cause_kind=TAKEN_BACK, nonce=row.nonce, sought_since=since)
 
 
 def open_stream(
@@ -147,7 +156,7 @@ def open_stream(
         waits = bool(shown) and behind(connection, conversation_id, made)
         return Opened(id=made, nonce=str(row["nonce"]), behind=waits)
     earlier = connection.execute(  # a run before a crash opened it: the same row, the same message
-        select(*(outbox.c[name] for name in (*_ABOUT, "queued_at"))).where(
+        select(*(outbox.c[name] for name in _ABOUT)).where(
             outbox.c.cause_kind == "inbox",
             outbox.c.cause_id == inbox_id,
             outbox.c.kind == "reply",

@@ -18,7 +18,7 @@ from core.errors import (
     Unchangeable,
     Unreachable,
 )
-from core.message import Button
+from core.message import Button, PostKind
 from tests.adapters.discord_bench import QUICK, Recorder, adapter, keep, post, running, until
 from tests.fakes.discord import DiscordFake
 
@@ -61,6 +61,23 @@ async def test_a_send_is_not_repeated_once_discord_may_have_forgotten_its_nonce(
                 await heed.deliver(post(fake.dm("ann"), "only once"), keep)
         assert fake.transcript(fake.dm("ann")) == [("Heed", "only once")]
         assert len(fake.called(POSTS)) == 1
+
+
+@pytest.mark.parametrize(("kind", "words"), [("notice", "I stopped."), ("delete", "")])
+async def test_a_message_is_sought_by_its_nonce_only_while_discord_remembers_it(
+    kind: PostKind, words: str
+) -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        there = fake.dm("ann")
+        await heed.deliver(post(there, "I would say"), keep)
+        seeking = replace(post(there, words, kind=kind), seeks=True, age=3600.0)
+        assert not heed.repeatable(seeking)
+        with pytest.raises(OutcomeUnknown):
+            await heed.deliver(seeking, keep)
+        assert fake.transcript(there) == [("Heed", "I would say")]
+        assert len(fake.called(POSTS)) == 1
+        await heed.deliver(replace(seeking, age=1.0), keep)
+        assert fake.transcript(there) == ([("Heed", words)] if words else [])
 
 
 async def test_a_refusal_of_the_repeat_does_not_say_that_the_first_try_came_to_nothing() -> None:

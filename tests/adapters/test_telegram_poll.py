@@ -43,6 +43,15 @@ async def test_a_message_is_stored_before_the_poll_that_confirms_it(
     assert door.kept == {"telegram/4242/offset": "1002"}
 
 
+async def test_that_it_is_connected_is_known_before_anybody_writes(
+    fake: TelegramFake, door: Recorder
+) -> None:
+    async with running(fake, door) as bot:
+        await fake.until(lambda: len(fake.called("getUpdates")) == 2)
+        assert bot.health().state == "ok"
+    assert [int(poll.params["timeout"]) > 0 for poll in fake.called("getUpdates")] == [False, True]
+
+
 async def test_messages_said_while_it_polls_arrive_in_order(
     fake: TelegramFake, door: Recorder
 ) -> None:

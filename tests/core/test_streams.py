@@ -90,8 +90,20 @@ def test_a_message_that_comes_to_light_after_the_takeover_is_taken_back(
     [early] = ground.send_all()  # it looks for the message by the nonce of the reply
     assert (early.kind, early.nonce) == ("notice" if private else "delete", one.nonce)
     assert early.message_id is None
+    assert early.seeks
     assert remembered(ground, one)
     assert sent(ground) == [(kind, text, "77")]
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_what_seeks_a_message_by_its_nonce_is_as_old_as_that_nonce(
+    ground: Ground, *, private: bool
+) -> None:
+    stream(ground, private=private)
+    ground.now += 150.0  # a platform may have forgotten it by then
+    take_over(ground)
+    [post] = ground.send_all()
+    assert (post.seeks, post.age) == (True, 150.0)
 
 
 def test_of_a_row_that_is_gone_the_message_goes_too(ground: Ground) -> None:

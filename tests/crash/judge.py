@@ -245,7 +245,9 @@ def _judge_posts(found: Outcome, stage: Stage, database: Database, case: Case) -
             for row in rows
             if row["cause_kind"] == TAKEN_BACK and row["state"] == "sent" and row["who"] == who
         )
-        _explain(found, stage.lines(stage.chat(who)), own, flags, case, taken_back)
+        sought = {row["nonce"] for row in flags if row["cause_kind"] == TAKEN_BACK}
+        unfound = [row for row in rows if row["kind"] == "reply" and row["nonce"] in sought]
+        _explain(found, stage.lines(stage.chat(who)), own, flags, case, taken_back, unfound=unfound)
         places = [int(row["message_id"]) for row in own]
         if places != sorted(places):
             found.reordered.append(f"{case}: {who}'s posts left in the order {places}")
@@ -296,11 +298,13 @@ def _explain(  # noqa: PLR0917
     case: Case,
     taken_back: frozenset[str] = frozenset(),
     more: frozenset[str] = frozenset(),
+    unfound: Sequence[sqlite3.Row] = (),
 ) -> None:
     """Match lines and rows one to one; a flagged row may have a line.
 
     `taken_back`: the messages of replies that had begun to show and say now that they ended;
-    `more`: those of posts that are several messages, a transcript with its files.
+    `more`: those of posts that are several messages, a transcript with its files; `unfound`: the
+    rows of replies that nobody could take back, as staff were told.
     """
     for message_id, times in Counter(row["message_id"] for row in sent).items():
         if times > 1:
@@ -321,7 +325,7 @@ def _explain(  # noqa: PLR0917
             perhaps.remove(text)
         elif line.text in again or line.text.partition("\n")[0] in heads:
             found.repeated += 1
-        elif _begun(line.text, flags):
+        elif _begun(line.text, [*flags, *unfound]):
             found.orphans += 1
         else:
             found.twice.append(f"{case}: a line that no row explains: {line.text[:60]}")
