@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from functools import partial
 from typing import Any
 
 from bot import database, models, sealing
@@ -12,6 +13,7 @@ from bot.accounts import FIRST, text_of
 from bot.app import App
 from bot.backup import Exchange, tell
 from bot.control import Verb, listening, verbs_of
+from bot.heap import settle
 from bot.lease import lease
 from bot.settings import Settings
 from core.errors import DeliveryError, PromptError, SetupError
@@ -68,10 +70,10 @@ async def _live(
 ) -> None:
     """Run from the opened database to the closed one, until a restore or until cancelled."""
     await asyncio.to_thread(database.upgrade, settings.database.url)
-    await asyncio.to_thread(sealing.insist, settings)
-    _say(f"Database ready: {database.file_of(settings.database.url)}")
     app = App(settings, probe=probe)
     try:
+        await asyncio.to_thread(sealing.agree, app.store)
+        _say(f"Database ready: {database.file_of(settings.database.url)}")
         app.connect()
         web = _web(app)
         await web.check()
@@ -147,7 +149,7 @@ def _webhooks(app: App) -> dict[str, Any]:
 
 async def _until_restore(app: App, web: Any, exchange: Exchange) -> None:  # noqa: ANN401
     """Let everything run until somebody wants a backup in place."""
-    running = asyncio.create_task(app.run())
+    running = asyncio.create_task(app.run(partial(settle, app.mind)))
     wanted = asyncio.create_task(exchange.wanted.wait())
     _say(f"Heed is at {web.url}")
     exchange.begun()

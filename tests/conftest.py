@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -18,6 +19,16 @@ from bot.config import prepare_environment
 prepare_environment()
 for _name in [name for name in os.environ if name.upper().startswith("HEED_")]:  # noqa: TID251
     del os.environ[_name]  # noqa: TID251
+
+
+def pytest_collection_finish() -> None:
+    """Take what stands by now, the tests and what they import, out of the collector's rounds.
+
+    The rounds are fewer, too: together they would take a sixth of all the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def _is_here(address: object) -> bool:
