@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+from core import triggers
 from core.engine.ports import Capacity, Joint, ReplyRequest, Started, Tagger, Writer
 from core.errors import EngineBusy, EngineError, EngineFailed, EngineNotReady, PromptError
 from core.message import ConversationKey, Tagging
@@ -192,6 +193,7 @@ class Mind:
 
     async def drop(self, key: ConversationKey) -> None:
         """Forget what is held in memory for a conversation."""
+        triggers.forget()
         await self.phrases.drop(key)
         if self.engine is not None:
             with suppress(EngineError, TimeoutError):  # then it holds nothing, or nobody can ask it

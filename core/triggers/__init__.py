@@ -20,7 +20,7 @@ import tomllib
 import unicodedata
 from bisect import bisect
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 
@@ -52,6 +52,9 @@ _TONES = re.compile("[\\s\ufe0f\u200d\U0001f3fb-\U0001f3ff]")
 _LONGEST_COURTESY = 80
 _NAME = re.compile(r"\{(\w+)\}")
 _NEAR = 80  # characters between the phrases of `a & b`
+_USUAL = 4000  # characters of a text that is remembered for a while
+
+_Reading = tuple[str, frozenset[str], frozenset[str]]  # folded text, its words, the lists near it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,21 +80,28 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
 
     `money_words` are the operator's own plain words beside the shipped ones.
     """
+    found = _matched(text) if len(text) <= _USUAL else _match(text)
+    if money_words and not found.money:
+        own = _plain(money_words)
+        said = (own.find(folded, _units(folded)) for folded in _readings(text))
+        return replace(found, money=next(filter(None, said), ""))
+    return found
+
+
+def forget() -> None:
+    """Keep no text in memory of those that were matched lately."""
+    _matched.cache_clear()
+
+
+def _match(text: str) -> Triggers:
     lists = _lists()
     found: dict[str, str] = {}
     excepted = ""
-    readings = _readings(text)
-    for folded in readings:
-        units = _units(folded)
-        near = _near(units)
-        for kind in _LISTS:
+    readings = _read(text)
+    for folded, units, near in readings:
+        for kind in (*_LISTS, "steer"):
             if kind in near and kind not in found and (said := lists[kind].find(folded, units)):
                 found[kind] = said
-        if "steer" in near and "steer" not in found:
-            found["steer"] = lists["steer"].find(folded, units)
-        own = _plain(money_words).find(folded, units) if money_words else ""
-        if own:
-            found.setdefault("money", own)
         if "not_request" in near:
             excepted = excepted or lists["not_request"].most_of(folded, units)
     request = found.get("request") or found.get("alone", "")
@@ -108,13 +118,13 @@ def match(text: str, money_words: tuple[str, ...] = ()) -> Triggers:
     )
 
 
+# A message is matched when it comes, when it is heard, when it is judged and when it is answered.
+_matched = lru_cache(maxsize=256)(_match)
+
+
 def steering(text: str) -> str:
     """Return the phrase by which a text tells its reader how to hear it; empty: there is none."""
-    for folded in _readings(text):
-        units = _units(folded)
-        if "steer" in _near(units) and (said := _lists()["steer"].find(folded, units)):
-            return said
-    return ""
+    return match(text).steer
 
 
 def candid(text: str) -> list[str]:
@@ -317,19 +327,24 @@ def _courtesies(phrases: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"(?:(?:{either})\s*)+")
 
 
-def _is_courtesy(text: str, readings: Iterable[str]) -> bool:
+def _is_courtesy(text: str, readings: Iterable[_Reading]) -> bool:
     """Say whether a short text is thanks, agreement, goodbye or a friendly emoji only."""
     if len(text) > _LONGEST_COURTESY:
         return False
     signs = _TONES.sub("", text)
     if signs and all(sign in _FRIENDLY for sign in signs):
         return True
-    for reading in readings:
-        units = _units(reading)
-        phrases = _lists()["courtesy"].possible(units) if "courtesy" in _near(units) else ()
-        if phrases and _courtesies(phrases).fullmatch(reading.replace("\n", " ")):
+    for folded, units, near in readings:
+        phrases = _lists()["courtesy"].possible(units) if "courtesy" in near else ()
+        if phrases and _courtesies(phrases).fullmatch(folded.replace("\n", " ")):
             return True
     return False
+
+
+def _read(text: str) -> list[_Reading]:
+    """Give the ways a text may be read, with their words and the lists that may match."""
+    read = ((folded, _units(folded)) for folded in _readings(text))
+    return [(folded, units, _near(units)) for folded, units in read]
 
 
 def _units(folded: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from core.plans import LATE, RECENT
 from core.store.turns import TRIES
 from tests.sim.platform import PLACEHOLDER
 from tests.sim.weather import POISON
@@ -13,6 +14,7 @@ from tests.sim.weather import POISON
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+HOUR = 3600.0  # longer than a world lasts
 NO_LINES = ("thread", "redraw", "edit", "delete", "mark", "react")
 
 
@@ -96,6 +98,12 @@ def _answered(world: World) -> Iterator[str]:
         "  where o.cause_kind = 'inbox' and j.answered_by = i.answered_by"
         "  and o.kind in ('reply', 'notice')"
         "  and (o.state != 'withdrawn' or o.error != ''))"
+        # What came late because nobody was here is acknowledged in one line for all of it.
+        " and not (i.received_at - json_extract(i.message, '$.sent_at') > ? and exists ("
+        "  select 1 from history h where h.conversation_id = i.conversation_id"
+        "  and h.role = 'bot' and h.inbox_id is null and abs(h.at - d.at) < ?))",
+        LATE,
+        RECENT,
     )
     for row in silent:
         yield f"the turn of inbox row {row['id']} ended without a word"
@@ -155,9 +163,11 @@ def _order(world: World) -> Iterator[str]:
 def _flags(world: World) -> Iterator[str]:
     """I5: only a post of unknown outcome is flagged as such."""
     for row in world.rows(
-        "select id, kind, state, error, tries from outbox where state in ('uncertain', 'failed')"
+        "select id, kind, state, error, touched_at - queued_at age from outbox"
+        " where state in ('uncertain', 'failed')"
     ):
-        unknown = row["id"] in world.doubts | world.suspects
+        # By a clock that has jumped ahead no platform remembers a nonce that was made before.
+        unknown = row["id"] in world.doubts | world.suspects or row["age"] > HOUR
         if row["state"] == "uncertain" and not unknown:
             yield f"post {row['id']} ({row['kind']}) is uncertain for no reason: {row['error']}"
         if row["state"] == "failed" and row["kind"] == "reply":

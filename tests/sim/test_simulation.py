@@ -25,7 +25,7 @@ from tests.sim.play import played
 from tests.sim.weather import weather
 from tests.sim.world import World
 
-SHORT, PARTS, SIZE = 48_000, 12, 2000  # messages of `make test`, tests, messages of one world
+SHORT, PARTS, SIZE = 200_000, 20, 2000  # messages of `make test`, tests, messages of one world
 LONG = 4_000_000  # messages of `make proof`
 FIRST = 1000  # the first seed
 KEPT = tomllib.loads(Path(__file__).with_name("seeds.toml").read_text("utf-8"))["kept"]
