@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from core.errors import PromptError
@@ -141,5 +142,6 @@ class PromptBook:
             self._wrong.pop(name, None)
 
 
+@lru_cache(maxsize=64)  # most files are the shipped ones, and the same at every start
 def _parse(name: str, raw: bytes) -> Task | ReplyPrompt:
     return read_reply(raw) if name == _REPLY else read_task(name, raw)

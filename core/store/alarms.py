@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from core.message import Place
 from core.store import places, timers
 from core.store.connection import Connection
-from core.store.outbox import Lane, Outgoing, enqueue
+from core.store.outbox import Lane, Outgoing, enqueue, thread_of
 from core.store.rows import insert_id
 from core.tables import audit, case, conversation, history, incident, staff_thread
 
@@ -134,7 +134,7 @@ def show_incident(
             staff_thread_id=board,
         )
         return enqueue(connection, None, [post], now)
-    thread = connection.execute(select(staff_thread).where(staff_thread.c.id == board)).one()
+    thread = thread_of(connection, board)
     return enqueue(connection, None, places.redrawn(connection, thread, card, cause, "", now), now)
 
 

@@ -30,6 +30,12 @@ _LEFT_ALONE = Ready(
     .distinct()
 )
 _CURSOR = Ready(update(cursor).where(cursor.c.name == bindparam("of")))
+_CURSORS = Ready(
+    select(cursor.c.name, cursor.c.value).where(
+        cursor.c.name >= bindparam("of"), cursor.c.name < bindparam("past")
+    )
+)
+LAST = "\U0010ffff"  # no character comes after it
 _FIND = Ready(
     select(conversation.c.id, conversation.c.forgotten).where(
         *(
@@ -196,11 +202,7 @@ def set_cursor(connection: Connection, name: str, value: str) -> None:
 
 def cursors(connection: Connection, prefix: str) -> Mapping[str, str]:
     """Return every cursor whose name starts with `prefix`."""
-    rows = connection.execute(
-        select(cursor.c.name, cursor.c.value).where(
-            cursor.c.name.startswith(prefix, autoescape=True)
-        )
-    )
+    rows = connection.execute(_CURSORS, {"of": prefix, "past": prefix + LAST})
     return {row.name: row.value for row in rows}
 
 

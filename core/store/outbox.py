@@ -43,6 +43,7 @@ TAKEN_BACK = "taken back"  # cause: the machine has shown words that no longer h
 IT: BindParameter[int] = bindparam("it")  # a row's id
 _OF: BindParameter[int] = bindparam("of")  # a lane's
 _MARK = Ready(update(outbox).where(outbox.c.id == IT))
+_THREAD = Ready(select(staff_thread).where(staff_thread.c.id == IT))
 WITH_PERSON = select(
     outbox,
     *(conversation.c[name] for name in ("platform", "bot", "chat", "thread")),
@@ -269,9 +270,7 @@ def target_of(connection: Connection, row: Any) -> Target | None:  # noqa: ANN40
             return None
         answers = row.reply_to or _answered(connection, row, "person", place)
         return Target(place, found, answers)
-    thread = connection.execute(
-        select(staff_thread).where(staff_thread.c.id == row.staff_thread_id)
-    ).one()
+    thread = thread_of(connection, row.staff_thread_id)
     place = place_of(thread)
     found = row.message_id or _changed(connection, row, "staff", place)
     if row.kind == "redraw":
@@ -288,6 +287,11 @@ def target_of(connection: Connection, row: Any) -> Target | None:  # noqa: ANN40
     anchor = thread.card_message_id if thread.status == "fallback" else ""
     answers = row.reply_to or _answered(connection, row, "staff", place) or anchor
     return Target(place, found, answers)
+
+
+def thread_of(connection: Connection, thread_id: int) -> Any:  # noqa: ANN401 - its row
+    """Return a thread of staff's."""
+    return connection.execute(_THREAD, {"it": thread_id}).one()
 
 
 def _card_comes(connection: Connection, thread: int) -> bool:

@@ -36,6 +36,7 @@ from core.store.outbox import (
     mark,
     post_of,
     target_of,
+    thread_of,
 )
 from core.store.rows import place_of
 from core.tables import conversation, history, outbox, staff_thread
@@ -193,9 +194,7 @@ def _sent_to_staff(connection: Connection, row: Any, receipt: Receipt, now: floa
     elif row.kind == "redraw":
         connection.execute(thread.values(drawn_at=now))
     if row.kind in ("card", "relay", "context", "ping", "picture", "transcript"):
-        home = connection.execute(
-            select(staff_thread).where(staff_thread.c.id == row.staff_thread_id)
-        ).one()
+        home = thread_of(connection, row.staff_thread_id)
         if home.case_id is not None:
             for message_id in (receipt.message_id, *receipt.more):
                 pairs.link(
@@ -250,11 +249,7 @@ def _left_alone(now: float, quiet: float) -> dict[str, float]:
 def _home(connection: Connection, row: Any) -> Place:  # noqa: ANN401 - a row and its person
     if row.staff_thread_id is None:
         return place_of(row)
-    return place_of(
-        connection.execute(
-            select(staff_thread).where(staff_thread.c.id == row.staff_thread_id)
-        ).one()
-    )
+    return place_of(thread_of(connection, row.staff_thread_id))
 
 
 def open_lanes(connection: Connection, now: float, quiet: float = 0.0) -> list[Lane]:

@@ -16,7 +16,7 @@ from core.marked import answering
 from core.message import Message, Place
 from core.store import pairs, places, timers
 from core.store.connection import Connection
-from core.store.outbox import Lane, Outgoing, enqueue
+from core.store.outbox import Lane, Outgoing, enqueue, thread_of
 from core.store.record import Changed, case_row, changed
 from core.store.rows import fields, insert_id, place_of
 from core.tables import case, history, outbox, staff_thread
@@ -261,8 +261,8 @@ def _shown_to_staff(connection: Connection, line_id: int, thread: int) -> int:
             outbox.c.state.in_(("queued", "sending")),
         )
     ).scalar_one()
-    home = connection.execute(select(staff_thread).where(staff_thread.c.id == thread)).one()
-    return int(coming) + len(pairs.copies(connection, line_id, "staff", place_of(home)))
+    home = place_of(thread_of(connection, thread))
+    return int(coming) + len(pairs.copies(connection, line_id, "staff", home))
 
 
 def _changes(

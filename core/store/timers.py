@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, func, or_, select
 
 from core.store.connection import Connection, Ready
 from core.store.rows import insert_id
@@ -18,6 +19,13 @@ _DUE = Ready(
     .where(timer.c.due_at <= bindparam("now"))
     .order_by(timer.c.due_at)
     .limit(bindparam("most"))
+)
+_RUNS = Ready(
+    select(timer.c.id).where(
+        timer.c.case_id.is_(None),
+        timer.c.kind == bindparam("kind"),
+        timer.c.subject == bindparam("subject"),
+    )
 )
 _NEXT = Ready(select(func.min(timer.c.due_at).label("at")))
 
@@ -39,10 +47,15 @@ def drop(
     connection: Connection, *kinds: str, case_id: int | None = None, subject: str = ""
 ) -> None:
     """Take timers away."""
-    mine = timer.c.case_id.is_(None) if case_id is None else timer.c.case_id == case_id
-    connection.execute(
-        delete(timer).where(mine, timer.c.kind.in_(kinds), timer.c.subject == subject)
-    )
+    values = {"subject": subject} if case_id is None else {"of": case_id, "subject": subject}
+    connection.execute(_drop(kinds, of_case=case_id is not None), values)
+
+
+@cache
+def _drop(kinds: tuple[str, ...], *, of_case: bool) -> Ready:
+    mine = timer.c.case_id == bindparam("of") if of_case else timer.c.case_id.is_(None)
+    kind = or_(False, *(timer.c.kind == one for one in kinds))  # noqa: FBT003 - of none: none
+    return Ready(delete(timer).where(mine, kind, timer.c.subject == bindparam("subject")))
 
 
 def only(connection: Connection, case_id: int, wanted: Mapping[str, float]) -> None:
@@ -71,7 +84,4 @@ def next_due(connection: Connection) -> float | None:
 
 def runs(connection: Connection, kind: str, *, subject: str = "") -> bool:
     """Say whether a timer of no case runs."""
-    query = select(timer.c.id).where(
-        timer.c.case_id.is_(None), timer.c.kind == kind, timer.c.subject == subject
-    )
-    return connection.execute(query).first() is not None
+    return connection.execute(_RUNS, {"kind": kind, "subject": subject}).first() is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy import Integer, bindparam, func, literal_column, select
 
 from core.message import ConversationKey
 from core.store import people
@@ -51,6 +51,54 @@ _SCORED = Ready(
     .order_by(history.c.id.desc())
     .limit(bindparam("most"))
 )
+_OF = bindparam("of", type_=Integer)
+_WHO = ("platform", "bot", "user")  # a person, wherever they write
+_JUDGED = select(decision).order_by(decision.c.opened.desc(), decision.c.id.desc())
+_WENT = Ready(select(audit.c.id).where(audit.c.case_id == _OF, audit.c.what == WENT_PRIVATE))
+_OPENED_AT = Ready(  # found by its time, which has an index
+    _JUDGED.where(decision.c.at == bindparam("at"), decision.c.case_id == _OF).limit(1)
+)
+_OPENED_IN = Ready(
+    _JUDGED.where(
+        decision.c.conversation_id == bindparam("conversation"),
+        # Of a case that is being opened in this very transaction: it has no case yet.
+        (decision.c.case_id == _OF) | (decision.c.case_id.is_(None) & decision.c.opened),
+    ).limit(1)
+)
+_CAUSE_MESSAGE = Ready(
+    select(conversation, inbox.c.message_id)
+    .join(
+        conversation,
+        (conversation.c.id == inbox.c.conversation_id) & (conversation.c.chat == inbox.c.chat),
+    )
+    .where(inbox.c.id == _OF)
+)
+_AUDIT = Ready(
+    select(audit.c.what, audit.c.who, audit.c.at)
+    .where(audit.c.case_id == _OF)
+    .order_by(audit.c.id.desc())
+    .limit(DONE)
+)
+_HELD = Ready(
+    select(func.count()).select_from(outbox).where(outbox.c.conversation_id == _OF, _IS_HELD)
+)
+_SAID = Ready(
+    select(history.c.text)
+    .where(
+        history.c.conversation_id == _OF,
+        history.c.role == "bot",
+        history.c.model != "",
+        history.c.text != "",
+    )
+    .order_by(history.c.id.desc())
+    .limit(ANSWERS)
+)
+_EARLIER = Ready(
+    select(case.c.id, case.c.opened_at, case.c.rule, case.c.resolved_by, case.c.verdict)
+    .where(case.c.conversation_id == _OF, case.c.id < bindparam("before"))
+    .order_by(case.c.id)
+)
+_PERSON = Ready(select(person).where(*(person.c[name] == bindparam(name) for name in _WHO)))
 
 
 def conversation_view(connection: Connection, key: ConversationKey, limit: int) -> dict[str, Any]:
@@ -133,18 +181,10 @@ def _known(who: Any) -> dict[str, Any]:  # noqa: ANN401 - a conversation row
 
 def _cause(connection: Connection, row: Any) -> Any | None:  # noqa: ANN401 - a case row
     """Return the decision that opened a case; of one that began in a group, the group's."""
-    first = select(decision).order_by(decision.c.opened.desc(), decision.c.id.desc())
-    moved = select(audit.c.id).where(audit.c.case_id == row.id, audit.c.what == WENT_PRIVATE)
-    if connection.execute(moved).first() is not None:  # found by its time, which has an index
-        at_opening = first.where(decision.c.at == row.opened_at, decision.c.case_id == row.id)
-        return connection.execute(at_opening).first()
-    return connection.execute(
-        first.where(
-            decision.c.conversation_id == row.conversation_id,
-            # Of a case that is being opened in this very transaction: it has no case yet.
-            (decision.c.case_id == row.id) | (decision.c.case_id.is_(None) & decision.c.opened),
-        )
-    ).first()
+    if connection.execute(_WENT, {"of": row.id}).first() is not None:
+        return connection.execute(_OPENED_AT, {"of": row.id, "at": row.opened_at}).first()
+    values = {"of": row.id, "conversation": row.conversation_id}
+    return connection.execute(_OPENED_IN, values).first()
 
 
 def _cause_message(connection: Connection, cause: Any | None) -> dict[str, Any]:  # noqa: ANN401
@@ -154,11 +194,7 @@ def _cause_message(connection: Connection, cause: Any | None) -> dict[str, Any]:
     """
     found = None
     if cause is not None:
-        query = select(conversation, inbox.c.message_id).join(
-            conversation,
-            (conversation.c.id == inbox.c.conversation_id) & (conversation.c.chat == inbox.c.chat),
-        )
-        found = connection.execute(query.where(inbox.c.id == cause.inbox_id)).first()
+        found = connection.execute(_CAUSE_MESSAGE, {"of": cause.inbox_id}).first()
     if found is None:
         return {"cause_message": "", "cause_place": None}
     return {"cause_message": found.message_id, "cause_place": fields(place_of(found))}
@@ -166,59 +202,28 @@ def _cause_message(connection: Connection, cause: Any | None) -> dict[str, Any]:
 
 def _audit(connection: Connection, case_id: int) -> list[dict[str, Any]]:
     """Return the last things that were done with a case, oldest first."""
-    rows = connection.execute(
-        select(audit.c.what, audit.c.who, audit.c.at)
-        .where(audit.c.case_id == case_id)
-        .order_by(audit.c.id.desc())
-        .limit(DONE)
-    ).mappings()
-    return [dict(row) for row in rows][::-1]
+    return [row._asdict() for row in connection.execute(_AUDIT, {"of": case_id})][::-1]
 
 
 def _held(connection: Connection, conversation_id: int) -> int:
     """Count the posts that wait for a person who could not be reached."""
-    return int(
-        connection.execute(
-            select(func.count())
-            .select_from(outbox)
-            .where(outbox.c.conversation_id == conversation_id, _IS_HELD)
-        ).scalar_one()
-    )
+    return int(connection.execute(_HELD, {"of": conversation_id}).scalar_one())
 
 
 def _said(connection: Connection, conversation_id: int) -> list[str]:
     """Return the machine's last answers, oldest first; fixed texts are none."""
-    rows = connection.execute(
-        select(history.c.text)
-        .where(
-            history.c.conversation_id == conversation_id,
-            history.c.role == "bot",
-            history.c.model != "",
-            history.c.text != "",
-        )
-        .order_by(history.c.id.desc())
-        .limit(ANSWERS)
-    ).all()
+    rows = connection.execute(_SAID, {"of": conversation_id}).all()
     return [row.text for row in reversed(rows)]
 
 
 def _earlier(connection: Connection, row: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a case row
-    columns = (case.c.id, case.c.opened_at, case.c.rule, case.c.resolved_by, case.c.verdict)
-    rows = connection.execute(
-        select(*columns)
-        .where(case.c.conversation_id == row.conversation_id, case.c.id < row.id)
-        .order_by(case.c.id)
-    )
-    return [dict(one) for one in rows.mappings()]
+    rows = connection.execute(_EARLIER, {"of": row.conversation_id, "before": row.id})
+    return [one._asdict() for one in rows]
 
 
 def _elsewhere(connection: Connection, who: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return what holds for the person beyond this place: remarks, a block, linked accounts."""
-    own = connection.execute(
-        select(person).where(
-            person.c.platform == who.platform, person.c.bot == who.bot, person.c.user == who.user
-        )
-    ).first()
+    own = connection.execute(_PERSON, {name: getattr(who, name) for name in _WHO}).first()
     unread = people.opted_out(connection, who.platform, who.user) is not None
     told = {"blocked_until": who.blocked_until, "opted_out": unread}
     if own is None:
