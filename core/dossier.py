@@ -11,6 +11,7 @@ from datetime import UTC, datetime, tzinfo
 from html import escape
 from typing import Any
 
+from core.sheet import sheet
 from core.texts import Texts
 
 Kept = Mapping[str, Any]  # of one place: core.store.kept.export's dictionary
@@ -38,19 +39,10 @@ def as_json(places: Sequence[Kept]) -> bytes:
 def as_page(places: Sequence[Kept], texts: Texts, lang: str, *, zone: tzinfo = UTC) -> bytes:
     """Return it as one HTML file without scripts or anything fetched; times in `zone`."""
     page = _Page(texts, lang, zone)
-    title = page.word("dossier_title")
     body = "\n".join(page.place(one) for one in places) or f"<p>{page.word('dossier_none')}</p>"
-    times = escape(texts.say("transcript_times", lang, name=str(zone)))
-    return f"""<!doctype html>
-<html lang="{escape(lang)}"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title><style>{_STYLE}</style></head>
-<body><h1>{title}</h1>
-<p>{page.word("dossier_about")}</p>
-{body}
-<footer>{times}</footer></body></html>
-""".encode("utf-8", "replace")
+    body = f"<p>{page.word('dossier_about')}</p>\n{body}"
+    times = texts.say("transcript_times", lang, name=str(zone))
+    return sheet(lang, texts.say("dossier_title", lang), _STYLE, body, times)
 
 
 class _Page:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, tzinfo
 from html import escape
 from typing import Any
 
+from core.sheet import sheet
 from core.texts import Texts
 
 View = Mapping[str, Any]
@@ -58,23 +59,14 @@ def as_page(
     view: View, texts: Texts, lang: str, *, for_person: bool = False, zone: tzinfo = UTC
 ) -> bytes:
     """Return a case as one HTML file without scripts or anything fetched; times in `zone`."""
-    title = escape(texts.say("transcript_title", lang, case=view["id"]))
+    title = texts.say("transcript_title", lang, case=view["id"])
     lines = [line for line in view["lines"] if not for_person or _theirs(line)]
     items = "\n".join(
         _item(line, view, (texts, lang), zone, for_person=for_person) for line in lines
     )
     facts = "" if for_person else _facts(view, texts, lang)
-    times = escape(texts.say("transcript_times", lang, name=str(zone)))
-    return f"""<!doctype html>
-<html lang="{escape(lang)}"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title><style>{_STYLE}</style></head>
-<body><h1>{title}</h1>
-{facts}<ol>
-{items}
-</ol><footer>{times}</footer></body></html>
-""".encode("utf-8", "replace")
+    times = texts.say("transcript_times", lang, name=str(zone))
+    return sheet(lang, title, _STYLE, f"{facts}<ol>\n{items}\n</ol>", times)
 
 
 def _facts(view: View, texts: Texts, lang: str) -> str:

@@ -6,10 +6,11 @@ from sqlalchemy import select
 
 from core.cells import plain
 from core.message import ConversationKey
+from core.store import people
 from core.store.connection import Connection
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id
-from core.tables import conversation, history
+from core.tables import history
 
 AGAIN = 6 * 3600.0  # seconds in which the same words are not said twice
 
@@ -21,19 +22,10 @@ def say_aside(
 
     Nothing happens where there is none, or where the words stand there from a short while ago.
     """
-    direct = connection.execute(
-        select(conversation.c.id)
-        .where(
-            conversation.c.platform == key.platform,
-            conversation.c.bot == key.bot,
-            conversation.c.user == key.user,
-            conversation.c.private.is_(True),
-            conversation.c.forgotten.is_(False),
-        )
-        .order_by(conversation.c.touched_at.desc())
-    ).scalar()
-    if direct is None:
+    chat = people.direct_chat(connection, key)
+    if chat is None:
         return []
+    direct = int(chat.id)
     said = select(history.c.id).where(
         history.c.conversation_id == direct,
         history.c.role == "bot",

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from core.errors import DeskError, NeedsConfirm, StaleCard
 from core.message import Button, Owner, Place
-from core.store import alarms, places, timers
+from core.store import alarms, people, places, timers
 from core.store.alarms import Alarms
 from core.store.connection import Connection
 from core.store.outbox import Lane, Outgoing, enqueue
@@ -35,7 +35,7 @@ from core.store.record import (
     tell_staff,
     unresolved,
 )
-from core.store.rows import insert_id
+from core.store.rows import insert_id, key_of
 from core.store.streams import in_place_of, silence, take_back
 from core.tables import case, conversation
 
@@ -434,18 +434,7 @@ def direct_chat(connection: Connection, case_id: int) -> Any | None:  # noqa: AN
     group = person_row(connection, case_row(connection, case_id).conversation_id)
     if group.private:
         return None
-    direct = connection.execute(
-        select(conversation)
-        .where(
-            conversation.c.platform == group.platform,
-            conversation.c.bot == group.bot,
-            conversation.c.user == group.user,
-            conversation.c.private.is_(True),
-            conversation.c.forgotten.is_(False),
-            conversation.c.unreachable.is_(False),
-        )
-        .order_by(conversation.c.touched_at.desc())
-    ).first()
+    direct = people.direct_chat(connection, key_of(group), reachable=True)
     free = direct is not None and unresolved(connection, direct.id) is None
     return direct if free else None
 

@@ -141,19 +141,10 @@ def hand_over(
 
     What stands in them is written when they leave, so nothing is kept twice.
     """
-    direct = connection.execute(
-        select(conversation.c.id)
-        .where(
-            conversation.c.platform == key.platform,
-            conversation.c.bot == key.bot,
-            conversation.c.user == key.user,
-            conversation.c.private.is_(True),
-            conversation.c.forgotten.is_(False),
-        )
-        .order_by(conversation.c.touched_at.desc())
-    ).scalar()
-    if direct is None:
+    chat = people.direct_chat(connection, key)
+    if chat is None:
         return []
+    direct = int(chat.id)
     files = tuple(drawing(direct, f"{FILES}.{kind}", "file") for kind in ("html", "json"))
     post = Outgoing(
         kind="transcript", text=words, cause_kind="inbox", cause_id=inbox_id, media=files
