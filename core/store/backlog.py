@@ -99,8 +99,10 @@ def _heads(connection: Connection) -> tuple[Head, ...]:
     )
 
 
-_PARKED = Ready(select(func.count()).select_from(inbox).where(inbox.c.state == "parked"))
-_POISON = Ready(select(func.count()).select_from(poison))
+_PARKED = Ready(
+    select(func.count().label("rows")).select_from(inbox).where(inbox.c.state == "parked")
+)
+_POISON = Ready(select(func.count().label("rows")).select_from(poison))
 _GIVEN_UP = Ready(
     select(outbox.c.state, func.count().label("rows"))
     .where(or_(*(outbox.c.state == end for end in _ENDS)))

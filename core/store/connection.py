@@ -118,7 +118,9 @@ class _Text:
         kinds = [cast("Any", one.type.dialect_impl(dialect)) for one in columns]
         self._read = _converts(one.result_processor(dialect, None) for one in kinds)
         # Named after columns that only the statement knows: no class that could be written down.
-        row: Any = namedtuple("Row", [str(one.key) for one in columns])  # type: ignore[misc] # noqa: PYI024
+        # What has no name, a bare count(), is known by its place alone.
+        keys = [str(one.key) for one in columns]
+        row: Any = namedtuple("Row", keys, rename=True)  # type: ignore[misc] # noqa: PYI024
         self._row: Callable[[Iterable[Any]], Any] = row._make
 
     def run(self, driver: sqlite3.Connection, values: Mapping[str, Any]) -> Rows:

@@ -80,7 +80,9 @@ _AUDIT = Ready(
     .limit(DONE)
 )
 _HELD = Ready(
-    select(func.count()).select_from(outbox).where(outbox.c.conversation_id == _OF, _IS_HELD)
+    select(func.count().label("rows"))
+    .select_from(outbox)
+    .where(outbox.c.conversation_id == _OF, _IS_HELD)
 )
 _SAID = Ready(
     select(history.c.text)
