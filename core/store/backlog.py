@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, literal_column, or_, select
+from sqlalchemy import func, literal_column, select
 
 from core.store.bursts import WAITING
 from core.store.connection import Connection, Ready
@@ -99,22 +99,6 @@ def _heads(connection: Connection) -> tuple[Head, ...]:
     )
 
 
-_PARKED = Ready(
-    select(func.count().label("rows")).select_from(inbox).where(inbox.c.state == "parked")
-)
-_POISON = Ready(select(func.count().label("rows")).select_from(poison))
-_GIVEN_UP = Ready(
-    select(outbox.c.state, func.count().label("rows"))
-    .where(or_(*(outbox.c.state == end for end in _ENDS)))
-    .group_by(outbox.c.state)
-)
-_STATES = Ready(
-    select(case.c.state, func.count().label("rows"))
-    .where(case.c.state != "resolved")
-    .group_by(case.c.state)
-)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
     """How many rows need somebody, and how the cases stand."""
@@ -129,14 +113,25 @@ class Tally:
 
 def tally(connection: Connection) -> Tally:
     """Count whole tables."""
-    ends = {row.state: int(row.rows) for row in connection.execute(_GIVEN_UP)}
+    parked = select(func.count()).select_from(inbox).where(inbox.c.state == "parked")
+    given_up = (
+        select(outbox.c.state, func.count().label("rows"))
+        .where(outbox.c.state.in_(_ENDS))
+        .group_by(outbox.c.state)
+    )
+    states = (
+        select(case.c.state, func.count().label("rows"))
+        .where(case.c.state != "resolved")
+        .group_by(case.c.state)
+    )
+    ends = {row.state: int(row.rows) for row in connection.execute(given_up)}
     return Tally(
-        parked=int(connection.execute(_PARKED).scalar() or 0),
-        poison=int(connection.execute(_POISON).scalar() or 0),
+        parked=int(connection.execute(parked).scalar() or 0),
+        poison=int(connection.execute(select(func.count()).select_from(poison)).scalar() or 0),
         uncertain=ends.get("uncertain", 0),
         failed=ends.get("failed", 0),
         held=ends.get("held", 0),
-        cases=tuple((row.state, int(row.rows)) for row in connection.execute(_STATES)),
+        cases=tuple((row.state, int(row.rows)) for row in connection.execute(states)),
     )
 
 
