@@ -75,7 +75,7 @@ class Answers:
             if action.message is None or self.steps.policy.hard_lock:
                 raise refused
             return self._hold_back(connection, replace(action, text=text), view, refused, now)
-        view, moved = self._to_direct_chat(connection, action, view, now)
+        view, moved = self._to_direct_chat(connection, action, view, facts, now)
         claimed = self._claim_by_answer(connection, action, view, facts, now)
         words = self._words(connection, action, view, text)
         said = relay.answer(connection, action.case_id, (action.who, action.by), words, now)
@@ -163,7 +163,7 @@ class Answers:
                 "kept",
             )
         action = replace(action, who=line.name)
-        view, moved = self._to_direct_chat(connection, action, view, now)
+        view, moved = self._to_direct_chat(connection, action, view, facts, now)
         claimed = None
         if view["state"] in ("queued", "watch"):
             claimed = self._claim_by_answer(connection, action, view, facts, now)
@@ -327,10 +327,15 @@ class Answers:
         return line, text
 
     def _to_direct_chat(
-        self, connection: Connection, action: Action, view: Mapping[str, Any], now: float
+        self,
+        connection: Connection,
+        action: Action,
+        view: Mapping[str, Any],
+        facts: desk.Desk,
+        now: float,
     ) -> tuple[Mapping[str, Any], tuple[Lane, ...]]:
         """Go on in private with somebody whose case began in a group, where that is possible."""
-        lanes = desk.to_direct_chat(connection, action.case_id, now)
+        lanes = desk.to_direct_chat(connection, action.case_id, facts, now)
         if lanes is None:
             return view, ()
         words = self.texts.say("goes_on_in_private", self.language)

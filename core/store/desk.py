@@ -439,7 +439,9 @@ def direct_chat(connection: Connection, case_id: int) -> Any | None:  # noqa: AN
     return direct if free else None
 
 
-def to_direct_chat(connection: Connection, case_id: int, now: float) -> tuple[Lane, ...] | None:
+def to_direct_chat(
+    connection: Connection, case_id: int, desk: Desk, now: float
+) -> tuple[Lane, ...] | None:
     """Take a case that began in a group to the direct chat of the same person; None: there is none.
 
     The group's conversation goes back to the bot and rests; what was said in private before stays
@@ -451,16 +453,10 @@ def to_direct_chat(connection: Connection, case_id: int, now: float) -> tuple[La
     if direct is None:
         return None
     connection.execute(update(case).where(case.c.id == case_id).values(conversation_id=direct.id))
-    shown = silence(connection, direct.id, now)
     rest = {**(group.past or {}), "refractory_until": now + 1800.0}
-    for one, values in (
-        (group, {"owner": "bot", "past": rest}),
-        (direct, {"owner": OWNER_OF.get(row.state, "human")}),
-    ):
-        connection.execute(
-            update(conversation)
-            .where(conversation.c.id == one.id)
-            .values(**values, version=conversation.c.version + 1, touched_at=now)
-        )
+    connection.execute(update(conversation).where(conversation.c.id == group.id).values(past=rest))
+    _hand_over(connection, group.id, "bot", desk, now)
+    owner = OWNER_OF.get(row.state, "human")
+    posts = _hand_over(connection, direct.id, owner, desk, now, case_id=case_id)
     leave_trace(connection, case_id, WENT_PRIVATE, "", now)
-    return (("person", int(direct.id)),) if shown else ()
+    return tuple(enqueue(connection, direct.id, posts, now))

@@ -13,7 +13,7 @@ from core.store.outbox import Claim
 from core.store.streams import Opened
 from core.store.turns import Plan
 from core.tables import conversation, outbox
-from tests.core.ground import OPENING, TEXTS, Ground, heard, opened, said
+from tests.core.ground import OPENING, TEXTS, Ground, heard, key, opened, said
 
 WITHDRAWN = TEXTS.say("withdrawn", "en")
 
@@ -219,3 +219,17 @@ def test_what_is_unfinished_waits_for_what_was_said_before(ground: Ground) -> No
     assert sent(ground) == [("reply", "the first", None)]
     assert not ground.do(streams.behind, conversation_id=1, row_id=one.id)
     assert not begun(ground).behind
+
+
+def test_a_case_that_goes_to_a_direct_chat_cuts_the_machine_short_there(ground: Ground) -> None:
+    ground.take(said(1, "this is a mess", key=key(chat="800"), private=False))
+    take_over(ground)  # of the group's conversation
+    ground.take(said(2, "how do I pay?"))
+    start = ground.begin(2)
+    assert start is not None
+    assert ground.stream(start) is not None
+    lanes = ground.do(desk.to_direct_chat, case_id=1, desk=ground.facts(), now=ground.now)
+    assert lanes == (("person", 2),)
+    [post] = ground.send_all(("person", 2))
+    assert (post.kind, post.text, post.seeks) == ("notice", WITHDRAWN, True)
+    assert [row.owner for row in ground.rows(conversation)] == ["bot", "queue"]
