@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -71,7 +72,9 @@ def upgrade(url: str, revision: str = "head") -> None:
         os.close(os.open(file_of(url), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with transaction(url, write=True, linked=False) as connection:
         try:
-            command.upgrade(_alembic(connection), revision)
+            now = MigrationContext.configure(connection).get_current_revision()
+            if revision != "head" or now != _newest():
+                command.upgrade(_alembic(connection), revision)
         except CommandError as error:
             raise SetupError(
                 "The database was made by another version of Heed; install that one, "
@@ -106,7 +109,7 @@ def expect_newest(url: str) -> str:
     """Return the revision of a database that is up to date. Raises SetupError of any other."""
     _present(url)
     now = _revision(url)
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    head = _newest()
     if now is None or now != head:
         raise SetupError(
             f"The database is at revision {now or 'none'}, Heed needs {head}: "
@@ -118,6 +121,12 @@ def expect_newest(url: str) -> str:
 def _revision(url: str) -> str | None:
     with transaction(url, write=False) as connection:
         return MigrationContext.configure(connection).get_current_revision()
+
+
+@cache
+def _newest() -> str | None:
+    """Return the revision that this Heed needs; the migrations are read once."""
+    return ScriptDirectory.from_config(_alembic()).get_current_head()
 
 
 @contextmanager

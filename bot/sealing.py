@@ -44,7 +44,12 @@ def opened(settings: Settings, *, url: str = "") -> Iterator[Store]:
 def insist(settings: Settings, *, url: str = "") -> None:
     """See that the key is the database's, which takes it if it has none. Raises SetupError."""
     with opened(settings, url=url) as store:
-        store.write_now(lambda _: None)
+        agree(store)
+
+
+def agree(store: Store) -> None:
+    """Do the same with an open database, which runs no event loop's operations yet."""
+    store.write_now(lambda _: None)
 
 
 def state(settings: Settings) -> str:

@@ -29,15 +29,17 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import anyio._backends._asyncio
 import h11
 import httpcore
+import sqlalchemy
 import uvicorn.lifespan.off
 import uvicorn.protocols.http.auto
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 import adapters.discord
 import adapters.discord.sketch as discord_sketch
@@ -50,9 +52,11 @@ import bot.program
 import bot.speaker
 import core.commands
 import core.delivery
+import core.store
 import core.store.places
 from bot import database, logs
 from bot.settings import Settings
+from core.cells import cipher_of
 from core.engine.embedded.phrasebook import PhraseWriter
 from core.engine.embedded.table import Table
 from core.engine.ports import ReplyRequest
@@ -63,6 +67,7 @@ from tests.crash.words import numbers
 
 IMPORTED = (adapters.discord, adapters.telegram, adapters.web, core.commands, core.delivery)
 LATER = (anyio, h11, httpcore, uvicorn)  # imported on first use, once for all here
+MAKE_ENGINE = bot.speaker.make_engine
 LENGTH = 4  # sentences of an echo
 DRAFTS = 0.02  # seconds between two drafts of a reply
 
@@ -104,6 +109,22 @@ def read_ahead() -> None:
     Texts.load = cache(Texts.load)  # type: ignore[method-assign]
     book = bot.app.make_book(Settings())
     bot.app.make_book = lambda _settings: book
+
+
+def share_statements() -> None:
+    """Let what was compiled for one database serve every other that is sealed alike."""
+    compiled: dict[Any, Any] = {}
+    SQLiteDialect_pysqlite.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+    SQLiteDialect_pysqlite.__eq__ = (  # type: ignore[method-assign]
+        lambda self, other: type(self) is type(other) and cipher_of(self) is cipher_of(other)
+    )
+
+    def open_warm(*args: Any, **more: Any) -> sqlalchemy.Engine:
+        engine = sqlalchemy.create_engine(*args, **more)
+        engine.update_execution_options(compiled_cache=compiled)
+        return engine
+
+    core.store.create_engine = open_warm
 
 
 def die_with_parent() -> None:
@@ -159,18 +180,28 @@ def haste() -> None:
     discord_sketch.STEP = DRAFTS
     core.store.places.REDRAW = 0.02
     for menu in ("PEOPLE", "GROUPS", "ADMINS", "STAFF"):  # thirty calls before anything happens
-        setattr(bot.menus, menu, {"en": getattr(bot.menus, menu)["en"][:2]})
+        setattr(bot.menus, menu, {"": getattr(bot.menus, menu)["en"][:2]})
+
+
+@lru_cache(maxsize=16)  # cases that run at the same time
+def settings_of(said: str) -> Settings:
+    """Read settings once for all lives of a case: in the zygote, before the fork."""
+    return Settings(**json.loads(said))
+
+
+def told(command: dict[str, Any]) -> Settings:
+    return settings_of(json.dumps(command["settings"]))
 
 
 async def serve(command: dict[str, Any], trap: Trap) -> None:
     """Be the program."""
-    haste()
+    bot.speaker.make_engine = MAKE_ENGINE
     if command.get("engine") == "echo":
         mind = ScriptedEngine(replies=echo, tags=feel, pace=command.get("pace", 0.0), slots=4)
         bot.speaker.make_engine = lambda *_args, **_more: mind
     if ahead := float(command.get("ahead", 0.0)):
         bot.program.App = partial(bot.app.App, clock=lambda: time.time() + ahead)
-    await bot.program.serve(Settings(**command["settings"]), probe=trap)
+    await bot.program.serve(told(command), probe=trap)
 
 
 def live(command: dict[str, Any]) -> None:
@@ -183,13 +214,15 @@ def live(command: dict[str, Any]) -> None:
     signal.signal(signal.SIGUSR1, trap.arm)
     gc.disable()  # it lives for a second
     probe_writes(trap)
-    logs.set_up(Settings(**command["settings"]))
+    logs.set_up(told(command))
     tempfile.tempdir = str(Path(command["log"]).parent)  # where this case holds its token
     asyncio.run(serve(command, trap))
 
 
 def born(command: dict[str, Any]) -> int:
     """Fork a Heed; return its process id."""
+    with suppress(ValueError):  # the child says in its log what is wrong
+        told(command)
     pid = os.fork()
     if pid:
         return pid
@@ -210,17 +243,15 @@ def born(command: dict[str, Any]) -> int:
 
 
 def rehearse(template: Path) -> None:
-    """Be a Heed once: with both platforms, from the first start to the orderly end."""
+    """Be a Heed a few times, from the first start to the orderly end."""
     from tests.crash.rehearsal import play
 
     place = f"sqlite:///{template}"
     database.upgrade(place)
-    kept = bot.speaker.make_engine
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder
-        asyncio.run(play(Path(folder), serve))
+        asyncio.run(play(template, Path(folder), serve))
     tempfile.tempdir = None
-    bot.speaker.make_engine = kept
 
 
 class Nursery:
@@ -286,10 +317,15 @@ def main() -> None:
     tell = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     assert only_one_thread(), "an import has started a thread"
+    haste()
+    share_statements()
     read_ahead()
     rehearse(Path(sys.argv[1]))
     assert only_one_thread(), "the rehearsal has left a thread"
+    gc.unfreeze()  # what the rehearsal left behind
     gc.collect()
+    with suppress(AttributeError):  # another libc
+        ctypes.CDLL(None).malloc_trim(0)  # a fork copies the map of every page
     gc.freeze()
     nursery = Nursery(tell)
     nursery.tell(ready=1)
