@@ -13,6 +13,8 @@ SYSTEM := $(shell uname -s)
 CPU_INDEX     := https://download.pytorch.org/whl/cpu
 TORCH_VERSION := $(shell $(PYTHON) -c 'import sys; print("2.15.0" if sys.version_info >= (3, 15) else "2.13.0")' 2>/dev/null)
 
+unexport PYTHONDONTWRITEBYTECODE # or every start would compile Heed and its tests anew
+
 .PHONY: run setup test check slow proof proof-short clean
 
 run: $(VENV)/.run ## Start Heed

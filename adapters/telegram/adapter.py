@@ -17,7 +17,7 @@ from telegram.request import HTTPXRequest
 
 from adapters.telegram.groups import Groups
 from adapters.telegram.intake import arrival, unreadable
-from adapters.telegram.line import Line
+from adapters.telegram.line import Line, trust
 from adapters.telegram.media import Carrier
 from adapters.telegram.menus import Commands, Menus
 from adapters.telegram.normalize import ALLOWED, Account
@@ -82,11 +82,18 @@ class TelegramAdapter:
         self._webhook_url, self._secret = webhook_url, webhook_secret
         self._backoff = backoff
         self._account: Account | None = None  # known once Telegram has told our name
+        tls = trust(api_base, file_base)
         self._poll_transport = HTTPXRequest(
-            connection_pool_size=2, read_timeout=poll_timeout + SLACK, connect_timeout=10.0
+            connection_pool_size=2,
+            read_timeout=poll_timeout + SLACK,
+            connect_timeout=10.0,
+            httpx_kwargs=tls,
         )
         self._transport = HTTPXRequest(
-            connection_pool_size=64, read_timeout=call_timeout, write_timeout=call_timeout
+            connection_pool_size=64,
+            read_timeout=call_timeout,
+            write_timeout=call_timeout,
+            httpx_kwargs=tls,
         )
         self._bot = telegram.Bot(
             token,

@@ -213,8 +213,9 @@ def _moment(at: float | None) -> datetime:
     return datetime.fromtimestamp(at or 0, UTC)
 
 
+@cache
 def templates() -> Environment:
-    """Return the templates: everything escaped, a missing name is an error."""
+    """Return the templates, each compiled once: all is escaped, a missing name is an error."""
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,

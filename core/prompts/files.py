@@ -6,6 +6,7 @@ import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import jinja2
@@ -86,10 +87,18 @@ class ReplyPrompt:
     def render(self, name: str = "", lang: str = "und") -> str:
         """Return the system prompt for one person. Raises PromptError."""
         try:
-            template = _templates.from_string(self.system)
-            return template.render(name=safe(" ".join(name.split()))[:64], lang=lang).strip()
+            return (
+                _template(self.system)
+                .render(name=safe(" ".join(name.split()))[:64], lang=lang)
+                .strip()
+            )
         except jinja2.TemplateError as fault:
             raise PromptError(f"reply.toml: the system template fails: {fault}") from fault
+
+
+@lru_cache(maxsize=16)  # one reply after another is asked for by the same
+def _template(source: str) -> jinja2.Template:
+    return _templates.from_string(source)
 
 
 def read_task(name: str, raw: bytes) -> Task:

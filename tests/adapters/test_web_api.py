@@ -66,7 +66,9 @@ async def serving(desk: DeskTwin, **more: object) -> AsyncIterator[httpx2.AsyncC
     running = asyncio.create_task(web.run())
     url = web.url.replace("0.0.0.0", "127.0.0.1")
     try:
-        async with httpx2.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
+        async with httpx2.AsyncClient(
+            base_url=url, timeout=10, trust_env=False, verify=False
+        ) as client:
             yield client
     finally:
         running.cancel()
@@ -402,7 +404,7 @@ async def test_cancelling_ends_open_streams_and_frees_the_port(desk: DeskTwin) -
     running = asyncio.create_task(web.run())
     port = int(web.url.rsplit(":", 1)[1])
     async with (
-        httpx2.AsyncClient(base_url=web.url, timeout=10, trust_env=False) as client,
+        httpx2.AsyncClient(base_url=web.url, timeout=10, trust_env=False, verify=False) as client,
         client.stream("GET", "/room/events") as stream,
     ):
         first = await anext(stream.aiter_lines())

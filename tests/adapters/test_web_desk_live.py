@@ -79,7 +79,7 @@ async def test_who_asked_to_be_told_of_the_next_message_is_told_once(
     base = str(client.base_url)
     async with (
         asyncio.timeout(5),
-        httpx2.AsyncClient(base_url=base, timeout=10, trust_env=False) as second,
+        httpx2.AsyncClient(base_url=base, timeout=10, trust_env=False, verify=False) as second,
         listening(client) as told,
     ):
         await enter(second, desk, "Ben")
@@ -105,7 +105,7 @@ async def test_two_members_of_staff_see_each_other(
     base = str(client.base_url)
     async with (
         asyncio.timeout(5),
-        httpx2.AsyncClient(base_url=base, timeout=10, trust_env=False) as second,
+        httpx2.AsyncClient(base_url=base, timeout=10, trust_env=False, verify=False) as second,
         listening(client, number) as told,
     ):
         theirs = await enter(second, desk, "Ben")

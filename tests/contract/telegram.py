@@ -9,7 +9,7 @@ from bot.app import App
 from bot.settings import Settings, Telegram as Section
 from tests.contract.stage import PICTURE, Stage, fixed, until
 from tests.fakes.telegram_people import Seen
-from tests.walk.platforms import BEN, LI, MAYA, Town
+from tests.walk.platforms import BEN, LI, MAYA, MENUS, Town
 
 IDS = {"maya": MAYA, "ben": BEN, "li": LI}
 
@@ -25,6 +25,7 @@ class Telegram(Stage):
 
     async def _before(self) -> None:
         self.fake = Town(clock=self.clock)
+        self.fake.commands = MENUS
         await self.fake.back()
 
     async def _after(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import ColumnElement, Connection, Table, select
 
 from adapters.discord import markdown as discord
 from adapters.telegram import markup as telegram
@@ -74,9 +74,9 @@ def _about(probe: Probe, *, last: bool) -> dict[str, Any]:
     return about
 
 
-async def rows(house: House, table: Table) -> list[dict[str, Any]]:
+async def rows(house: House, table: Table, *where: ColumnElement[bool]) -> list[dict[str, Any]]:
     def read(connection: Connection) -> list[dict[str, Any]]:
-        return [dict(row) for row in connection.execute(select(table)).mappings()]
+        return [dict(row) for row in connection.execute(select(table).where(*where)).mappings()]
 
     return await house.app.store.read(read)
 
@@ -90,8 +90,8 @@ async def untouchable(house: House) -> dict[str, list[str]]:
         if table.name in SHARED:
             found[table.name] = [str(row) for row in await rows(house, table)]
         elif "conversation_id" in table.c:
-            kept = [r for r in await rows(house, table) if r["conversation_id"] in own]
-            found[table.name] = [str(row) for row in kept]
+            theirs = table.c.conversation_id.in_(own)
+            found[table.name] = [str(row) for row in await rows(house, table, theirs)]
     persons = await rows(house, metadata.tables["person"])
     found["person"] = [str(r) for r in persons if r["user"] in OTHERS or r["blocked_until"]]
     return found

@@ -57,6 +57,9 @@ ERASED = "(erased at the user's request)"
 Staff = Literal["web", "telegram", "discord"]
 
 
+MENUS: dict[tuple[str, str], list[dict[str, str]]] = {}  # what a Heed offered here before
+
+
 class Town(TelegramFake):
     """Telegram, with people who keep their name and language whatever they do."""
 
@@ -371,6 +374,7 @@ async def heed_on(
             DiscordFake(content_intent=reads_all, clock=clock)
         )
         telegram.group(DESK, title="Desk", forum=forum)
+        telegram.commands = MENUS
         settings = _settings(folder, telegram, discord, staff, {*on, staff}, sections)
         life = await stack.enter_async_context(AsyncExitStack())
         heed = Heed(life, telegram, discord, clock)

@@ -92,9 +92,9 @@ class PhraseWriter:
         digest = hashlib.sha256()
         self._books: dict[str, Book] = {}
         for lang in LANGUAGES:
-            source = _source(phrases_dir, lang)
+            source, ours = _source(phrases_dir, lang)
             digest.update(source.encode())
-            self._books[lang] = book_of(lang, source)
+            self._books[lang] = book_of(lang, source, ours=ours)
         self._version = f"phrases@{digest.hexdigest()[:8]}"
         self._answers = Answers(answers, minimum)
         self._texts = texts or Texts.load()
@@ -365,15 +365,16 @@ class PhraseWriter:
         return pick([*([] if choice.own else [texts]), *others], talk.own, book.standing())
 
 
-def _source(folder: Path | None, lang: str) -> str:
-    """Read a phrase file: the operator's where there is one, else the packaged one."""
+def _source(folder: Path | None, lang: str) -> tuple[str, bool]:
+    """Read a phrase file: the operator's where there is one, else ours; and say whether it is."""
     own = folder / f"{lang}.toml" if folder else None
     try:
         if own and own.is_file():
-            return own.read_text("utf-8")
+            return own.read_text("utf-8"), False
     except (OSError, UnicodeDecodeError) as error:
         raise SetupError(f"{own} cannot be read as UTF-8 text: {error}.") from error
-    return (resources.files("core.engine.embedded") / "phrases" / f"{lang}.toml").read_text("utf-8")
+    shipped = resources.files("core.engine.embedded") / "phrases" / f"{lang}.toml"
+    return shipped.read_text("utf-8"), True
 
 
 def _script(text: str, lang: str) -> str:

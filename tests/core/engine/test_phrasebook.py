@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.engine.embedded.book import Book
 from core.engine.embedded.phrasebook import SLOTS, PhraseWriter
 from core.engine.ports import Limits, ReplyRequest, Started, Writer
 from core.errors import EngineBusy, SetupError
@@ -417,3 +418,20 @@ def test_a_phrase_file_of_the_operators_replaces_ours(tmp_path: Path) -> None:
     (tmp_path / "en.toml").write_text("[frames]\n[hello]\nkind = 3\n", "utf-8")
     with pytest.raises(SetupError, match=r"phrases/en\.toml"):
         PhraseWriter(phrases_dir=tmp_path)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh", "es", "ru"])
+def test_every_pattern_that_comes_with_heed_is_one(lang: str) -> None:
+    shipped = resources.files("core.engine.embedded") / "phrases" / f"{lang}.toml"
+    book = Book(lang, shipped.read_text("utf-8"))  # as an operator's: each is looked at
+    patterns = [when for situation in book.situations.values() for when in situation.when]
+    assert len(patterns) > 50
+    assert all(when.ready().pattern == when.pattern for when in patterns)
+
+
+def test_a_pattern_of_the_operators_that_is_none_is_told_at_once(tmp_path: Path) -> None:
+    shipped = resources.files("core.engine.embedded") / "phrases" / "es.toml"
+    broken = re.sub(r"when = \[", "when = ['(', ", shipped.read_text("utf-8"), count=1)
+    (tmp_path / "es.toml").write_text(broken, "utf-8")
+    with pytest.raises(SetupError, match=r"phrases/es\.toml cannot be used"):
+        PhraseWriter(tmp_path)
