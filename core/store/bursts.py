@@ -162,7 +162,7 @@ def begin(
     burst = [found[0]]
     if found[0].kind == "said" and found[0].tries < ALONE:
         for row in found[1:]:
-            if row.kind != "said":
+            if row.kind != "said" or row.tries >= ALONE:  # also behind an older one that came late
                 break
             burst.append(row)
     for row in burst:

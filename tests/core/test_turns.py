@@ -255,6 +255,25 @@ def test_a_poison_message_ends_up_alone_and_is_set_aside_without_its_neighbours(
     assert [row.kind for row in ground.rows(outbox)] == ["notice", "reply", "reply"]
 
 
+def test_older_messages_that_come_late_let_poison_take_nobody_along(ground: Ground) -> None:
+    ground.take(said(10, "good"), said(11, "poison"))
+    parked, answered, older = [], [], iter(range(9, 0, -1))
+    while start := ground.begin():
+        rows = start.rows
+        if rows[0].tries > turns.TRIES:
+            ground.do(turns.set_aside, start=start, error="five tries", notice="sorry", now=1.0)
+            parked += [row.message.message_id for row in rows]
+        elif any(row.message.text == "poison" for row in rows):
+            if (number := next(older, None)) is not None:
+                ground.take(said(number, "good"))  # it stands before all that has failed
+        else:
+            ground.answer(start)
+            answered += [row.message.message_id for row in rows]
+    assert parked == ["11"]
+    assert "10" in answered
+    assert len(answered) == len(set(answered)) == len(ground.rows(inbox)) - 1
+
+
 def test_poison_behind_a_good_message_does_not_take_it_along(ground: Ground) -> None:
     ground.take(said(1, "good"), said(2, "poison"))
     answered = []

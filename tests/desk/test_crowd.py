@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Strict(Town):
     def __init__(self) -> None:
         super().__init__()
         self.refused: list[str] = []
-        self._tokens, self._at = 30.0, time.monotonic()
+        self.clock: Callable[[], float] = time.time
+        self._tokens, self._at = 30.0, self.clock()
         self._groups: dict[str, deque[float]] = {}
 
     async def _answer(
@@ -51,7 +53,7 @@ class Strict(Town):
         return await super()._answer(request, handler, params, fault)
 
     def _count(self, method: str, chat: str) -> None:
-        now = time.monotonic()
+        now = self.clock()
         self._tokens = min(30.0, self._tokens + (now - self._at) * 30.0 * FASTER)
         self._at = now
         self._tokens -= 1.0
@@ -92,6 +94,7 @@ class Crowd:
 
     def __init__(self, folder: Path, fake: Strict, people: int) -> None:
         self.fake, self.offset = fake, 0.0
+        fake.clock = self.clock  # an hour that Heed believes has passed has passed for all
         own = Telegram(token=fake.token, api_base=fake.api_base, file_base=fake.file_base)
         desk = Desk(staff=f"telegram:{DESK}", alerts_per_day=20, pictures=False)
         self.settings = settings_for(folder, telegram=own, desk=desk)

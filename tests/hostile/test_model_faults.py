@@ -116,9 +116,11 @@ class Tried:
         if found != wanted:
             self.wrong.append(f"{self.engine}, {row.name}: {what} {found}, and not {wanted}")
 
-    def enter(self, proof: Ledger, tasks: int) -> None:
-        """Enter the line of the proof; nothing may be left running."""
-        left = len(asyncio.all_tasks()) - tasks
+    async def enter(self, proof: Ledger, tasks: int) -> None:
+        """Enter the line of the proof; soon nothing may be left running."""
+        until = time.monotonic() + 10.0
+        while (left := len(asyncio.all_tasks()) - tasks) > 2 and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         if left > 2:
             self.wrong.append(f"{left} tasks more than before")
         size = f"{self.rows} faults, each heard of within {self.slowest:.1f} s"
@@ -216,7 +218,7 @@ async def test_a_script_that_fails_in_every_way(
         tried, tasks = Tried(house, "a script"), len(asyncio.all_tasks())
         for row in SCRIPTED:
             await tried.row(row, lambda one: script_broken(engine, one))
-        tried.enter(proof, tasks)
+        await tried.enter(proof, tasks)
 
 
 # -- a server ------------------------------------------------------------------------------------
@@ -387,7 +389,7 @@ async def test_a_server_that_fails_in_every_way(
 
         for row in REMOTE:
             await tried.row(row, broken)
-        tried.enter(proof, tasks)
+        await tried.enter(proof, tasks)
 
 
 # -- a network in this process -------------------------------------------------------------------
@@ -461,4 +463,4 @@ async def test_a_network_that_fails_in_every_way(
             await tried.row(row, broken)
         assert engine.counters.loads == 1
         assert threading.active_count() <= threads + 1
-        tried.enter(proof, tasks)
+        await tried.enter(proof, tasks)
