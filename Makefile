@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= cpu
-JOBS   ?= 4
+JOBS   ?= 3
 PROOFS ?= 2
 SHARE  ?= 1
 TABLE  ?= build/proof.md

@@ -91,9 +91,17 @@ def feel(text: str) -> dict[str, float]:
 
 
 def only_one_thread() -> bool:
-    """Say whether nothing has been opened that a fork would tear apart."""
+    """Say whether nothing has been opened that a fork would tear apart.
+
+    A thread that was joined is a little longer in the kernel's list.
+    """
     tasks = "/proc/self/task"
-    return not os.path.isdir(tasks) or len(os.listdir(tasks)) == 1  # noqa: PTH112, PTH208
+    until = time.monotonic() + 10.0
+    while os.path.isdir(tasks) and len(os.listdir(tasks)) > 1:  # noqa: PTH112, PTH208
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def read_ahead() -> None:
