@@ -15,6 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from adapters.web.shell import last_words
 
+LINGER = 1.0  # seconds
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
@@ -35,12 +37,13 @@ class Line(H11Protocol):
         self._due: asyncio.TimerHandle | None = None  # the rest of what has begun to come
         self._stuck: asyncio.TimerHandle | None = None  # somebody takes what is sent to them
         self._known: RequestResponseCycle | None = None
+        self._leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override,explicit-override]
         """Take a connection; one too many is told so and closed."""
         super().connection_made(transport)
         if len(self.connections) > self._bounds.connections:
-            self._end(503, "Too many connections are open: try again.")
+            self._end(503, "Too many connections are open: try again.", linger=False)
         else:
             self._arm(self._bounds.head)
 
@@ -52,7 +55,7 @@ class Line(H11Protocol):
 
     def data_received(self, data: bytes) -> None:  # type: ignore[explicit-override]
         """Read on; whatever has begun must end in time."""
-        if self.transport.is_closing():
+        if self._leaving or self.transport.is_closing():
             return
         super().data_received(data)
         cycle = self._asked()
@@ -96,18 +99,35 @@ class Line(H11Protocol):
         if cycle is not None and cycle.more_body and not cycle.response_started:
             self._end(408, "The request took too long to arrive.")
         else:
-            self.transport.close()
+            self._leave(linger=cycle is not None)
 
-    def _end(self, status: int, message: str) -> None:
+    def _end(self, status: int, message: str, *, linger: bool = True) -> None:
         """Say why, and close; whoever works on the request hears that nobody waits."""
         cycle = self._asked()
         if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(last_words(status, message))
+        self._leave(linger=linger)
+
+    def _leave(self, *, linger: bool) -> None:
+        """Close; `linger` so that what was said last is read.
+
+        The system takes an answer back where a connection is closed with bytes that nobody has
+        read: what still comes is let in for a while, and thrown away.
+        """
+        cycle = self._asked()
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
         self._disarm()
-        self.transport.close()
+        if self._leaving or self.transport.is_closing():
+            return
+        if not linger:
+            self.transport.close()
+            return
+        self._leaving = True
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._due = self.loop.call_later(LINGER, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:  # type: ignore[explicit-override]
         """Refuse what is no HTTP, in the one form of our refusals."""
