@@ -111,7 +111,7 @@ async def test_killed_at_any_time_at_all(
     zygote: Zygote, folder: Path, proof: Ledger, make: Make
 ) -> None:
     """During the making of the database, the start, a turn, a send, or the catching up."""
-    seeds = range(30) if make is TelegramStage else range(46)
+    seeds = range(30) if make is TelegramStage else range(56)
     outcome = await run_all(zygote, make, folder, at_random(seeds))
     what = f"killed twice at random times, {POLICY[make]}"
     enter(proof, make, what, outcome, f"0-{seeds.stop - 1}")
