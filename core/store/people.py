@@ -62,20 +62,14 @@ def direct_chat(
     connection: Connection, key: ConversationKey, *, reachable: bool = False
 ) -> Any | None:  # noqa: ANN401 - its conversation row
     """Return the direct chat that this very person has with this very bot; None: there is none."""
-    theirs = conversation.c.user == key.user
-    here = [conversation.c[name] == getattr(key, name) for name in ("platform", "bot")]
-    there = [conversation.c.unreachable.is_(False)] if reachable else []
-    return connection.execute(
-        select(conversation)
-        .where(
-            *here,
-            theirs,
-            conversation.c.private.is_(True),
-            conversation.c.forgotten.is_(False),
-            *there,
-        )
-        .order_by(conversation.c.touched_at.desc())
-    ).first()
+    theirs = select(conversation).where(
+        *(conversation.c[name] == getattr(key, name) for name in ("platform", "bot", "user")),
+        conversation.c.private.is_(True),
+        conversation.c.forgotten.is_(False),
+    )
+    if reachable:
+        theirs = theirs.where(conversation.c.unreachable.is_(False))
+    return connection.execute(theirs.order_by(conversation.c.touched_at.desc())).first()
 
 
 def key_of(connection: Connection, conversation_id: int) -> ConversationKey:

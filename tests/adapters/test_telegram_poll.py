@@ -182,9 +182,9 @@ async def test_a_second_poller_is_named_as_the_trouble(fake: TelegramFake, door:
         await fake.until(lambda: "same token" in second.health().problem)
         fake.say(ANN, ANN, "for one of us")
         await fake.until(lambda: door.messages or other.messages)
-    assert {*door.texts(), *other.texts()} == {
-        "for one of us"
-    }  # or for both: none had confirmed it
+    # Both may have fetched it before either confirmed it; neither stores it a second time.
+    assert max(door.texts(), other.texts()) == ["for one of us"]
+    assert min(door.texts(), other.texts()) in ([], ["for one of us"])
 
 
 async def test_a_webhook_left_behind_is_removed_before_polling(
