@@ -448,7 +448,7 @@ class Handoff:
             if not shown:
                 record.leave_trace(connection, held.id, "draft withdrawn", "", now)
                 return record.changed(connection, held.id, start.conversation_id, ())
-            words = self._texts.say("bot_cut_off", self._language, text=shown[:300])
+            words = self._texts.say("bot_cut_off", self._language, text=shown[:300].strip())
             return self._answers().tell(connection, held.id, words, now, "cut off")
 
         return await self._store.write(tell)

@@ -369,7 +369,7 @@ def _hand_over(
     *,
     case_id: int | None = None,
 ) -> list[Outgoing]:
-    """Say who speaks from now on; return what replaces a reply that had begun to show."""
+    """Say who speaks from now on; return what replaces a reply that may show something."""
     connection.execute(
         update(conversation)
         .where(conversation.c.id == conversation_id)
@@ -384,12 +384,14 @@ def _hand_over(
     leave_trace(connection, case_id, "cut off", "", now)
     words = desk.withdrawn(person.lang) if person.private else ""  # in a group it is deleted
     standing = [row for row in shown if row.message_id]
-    if standing or not words:
-        return [take_back(connection, row, words, now) for row in standing or shown]
-    # A cause of its own: the notice of the same step must not collide with it.
-    cause = leave_trace(connection, case_id, "cut off", "", now)
-    notice = said_for_bot(connection, conversation_id, cause, words, now)
-    return [in_place_of(shown[0], notice)]
+    sought = [row for row in shown if not row.message_id]
+    posts = [take_back(connection, row, words, now) for row in standing]
+    if words and not standing:
+        # A cause of its own: the notice of the same step must not collide with it.
+        cause = leave_trace(connection, case_id, "cut off", "", now)
+        notice = said_for_bot(connection, conversation_id, cause, words, now)
+        posts.append(in_place_of(sought.pop(0), notice))
+    return posts + [take_back(connection, row, "", now) for row in sought]
 
 
 def redraw(connection: Connection, case_id: int, desk: Desk, now: float) -> Changed:

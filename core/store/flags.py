@@ -63,8 +63,8 @@ def put_back(
 ) -> tuple[Lane, ...]:
     """Put a row back to be sent again; returns the lanes that have something to send.
 
-    The machine's words to somebody who has a human by now do not come again: what was shown of
-    them, a placeholder or a draft, is taken back instead.
+    The machine's words to somebody who has a human by now do not come again: what may stand there
+    of them is taken back instead.
     """
     row = row_of(connection, claim.post.id)
     receipts.later(connection, claim.post.id, seconds, error, now, claim.album)
@@ -74,7 +74,7 @@ def put_back(
     if person.owner == "bot":
         return ()
     mark(connection, row.id, now, state="withdrawn", error="a human took over")
-    if not has_shown(row):
+    if not (claim.doubtful or has_shown(row)):
         return ()
     words = say("withdrawn", person.lang) if person.private else ""
     post = take_back(connection, row, words, now)

@@ -72,10 +72,7 @@ class Opened:
 
 
 def silence(connection: Connection, conversation_id: int, now: float) -> list[Any]:
-    """Withdraw the machine's unsent words to a person; return rows that had begun to show.
-
-    A row shows something as soon as it has a message of its own, or a draft before its end.
-    """
+    """Withdraw the machine's unsent words to a person; return rows that may show something."""
     rows = connection.execute(
         select(*(outbox.c[name] for name in _ABOUT)).where(
             outbox.c.conversation_id == conversation_id,
@@ -89,8 +86,12 @@ def silence(connection: Connection, conversation_id: int, now: float) -> list[An
 
 
 def has_shown(row: Any) -> bool:  # noqa: ANN401 - an outbox row
-    """Say whether something of a reply's row may stand there already."""
-    return bool(row.message_id) or row.error in {BEGUN, LOST}
+    """Say whether something of a row may stand there already.
+
+    It may as soon as there is a message, a draft before that, or a try that nobody knows the
+    outcome of.
+    """
+    return bool(row.message_id) or row.error == BEGUN or row.error.startswith(DOUBT)
 
 
 def take_back(connection: Connection, row: Any, words: str, now: float) -> Outgoing:  # noqa: ANN401

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.message import Button
-from core.store import desk, lines, outbox, receipts, record, turns
+from core.message import Button, Post
+from core.store import desk, flags, lines, outbox, receipts, record, turns
 from core.store.desk import Change
 from core.store.outbox import Claim, Outgoing
 from core.store.places import REDRAW
 from core.store.turns import Plan
 from core.tables import conversation, history, outbox as table, pair, staff_thread
-from tests.core.ground import Ground, answering, heard, opened, said
+from tests.core.ground import TEXTS, Ground, answering, heard, opened, said
 
 PERSON = ("person", 1)
 STAFF = ("staff", 1)
@@ -152,6 +153,61 @@ def test_a_reply_that_was_being_sent_at_the_takeover_is_not_sent_again(ground: G
     ground.later(post)
     assert ground.claim() is None
     assert state(ground, post.id) == "withdrawn"
+
+
+def doubted(ground: Ground, claim: Claim) -> None:
+    """The outcome of a send is not known, and sending it again would show nothing twice."""
+    ground.do(
+        flags.put_back,
+        claim=replace(claim, doubtful=True),
+        seconds=1.0,
+        error=f"{outbox.DOUBT}: no answer came",
+        say=TEXTS.say,
+        now=ground.now,
+    )
+
+
+def taken_back(ground: Ground, post: Post) -> Post:
+    """Return what takes the place of a post that nobody knows the outcome of, as it leaves."""
+    assert state(ground, post.id) == "withdrawn"
+    notice = claimed(ground).post
+    assert notice.text == "I stopped this answer. Your conversation is with our team now."
+    assert (notice.nonce, notice.seeks, notice.message_id) == (post.nonce, True, None)
+    return notice
+
+
+def test_a_reply_that_may_have_arrived_before_the_takeover_is_taken_back(ground: Ground) -> None:
+    case_id = watched(ground)
+    answered(ground, 2)
+    claim = claimed(ground)
+    doubted(ground, claim)
+    ground.now += 30
+    assert take_over(ground, case_id).cut_off
+    assert taken_back(ground, claim.post).age == 30  # its nonce is no younger than the first try
+
+
+def test_a_reply_in_flight_at_the_takeover_is_taken_back_if_it_may_have_arrived(
+    ground: Ground,
+) -> None:
+    case_id = watched(ground)
+    answered(ground, 2)
+    claim = claimed(ground)
+    assert not take_over(ground, case_id).cut_off
+    doubted(ground, claim)
+    taken_back(ground, claim.post)
+
+
+def test_a_takeover_takes_back_all_that_may_stand_there(ground: Ground) -> None:
+    case_id = watched(ground)
+    answered(ground, 2)
+    first = claimed(ground)
+    doubted(ground, first)
+    ground.take(said(3))
+    second = ground.row(table, id=ground.stream(ground.begin()))
+    take_over(ground, case_id)
+    ground.sent(taken_back(ground, first.post))
+    rest = claimed(ground).post
+    assert (rest.kind, rest.nonce, rest.seeks) == ("delete", second.nonce, True)
 
 
 def test_fixed_texts_and_staff_answers_still_leave_after_a_takeover(ground: Ground) -> None:

@@ -147,7 +147,7 @@ async def run(
 ) -> Outcome:
     """Play the case's scene under its kills, and judge."""
     database, talk = Database(folder / "heed.db"), talk or Talk(case.scene)
-    if case.seed is None:  # a random kill may hit the making of the database, too
+    if not case.unborn:
         shutil.copyfile(zygote.template, database.path)
     played = Play(zygote, stage, folder, case, talk, database)
     try:

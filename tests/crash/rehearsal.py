@@ -64,12 +64,12 @@ async def play(template: Path, folder: Path, serve: Serve) -> None:
         shutil.copyfile(template, database.path)
         async with make() as stage:
             stage.child = Spared()
-            case = Case(kills=0, scene=SCENE)
+            case = Case(kills=0, scene=SCENE, engine="phrases")
             played = Play(Here(template, serve), stage, place, case, talk, database)
             try:
                 await played.lives()
                 talk.say(stage, "ann", "and the older ones?")  # found by the next life
-                played.command["engine"] = "phrases"
+                played.command["engine"] = "echo"
                 await played.lives()
             finally:
                 await played.end()

@@ -117,6 +117,7 @@ def _shown(world: World) -> Iterator[str]:
     )}  # fmt: skip
     known = {row["message_id"] for row in rows.values() if row["message_id"]}
     known |= {row["message_id"] for row in world.rows("select message_id from pair")}
+    flagged = {row["nonce"] for row in rows.values() if row["state"] == "uncertain"}
     posts = Counter((o.post, o.nonce) for o in shown if o.text != PLACEHOLDER and o.post > 0)
     for (post, _), times in posts.items():
         if times > 1:
@@ -129,7 +130,8 @@ def _shown(world: World) -> Iterator[str]:
             yield f"message {one.id} was left half written: {one.text!r}"
         if str(one.id) in known or one.text == PLACEHOLDER or one.post < 0:
             continue
-        if row is not None and row["state"] not in ("uncertain", "withdrawn", "held", "sent"):
+        told = one.nonce in flagged
+        if row is not None and row["state"] != "sent" and not told:
             yield f"message {one.id} is shown, and its post {one.post} is {row['state']}"
         if row is not None and row["state"] == "sent" and row["message_id"]:
             yield f"post {one.post} was sent as {row['message_id']} and as {one.id}"
