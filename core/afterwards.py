@@ -20,11 +20,12 @@ from core.store import (
     pairs,
     record,
     relay,
+    streams,
     turns,
     unsaid,
     views,
 )
-from core.store.outbox import Lane
+from core.store.outbox import Lane, enqueue
 from core.store.record import Changed
 from core.store.turns import Start
 from core.texts import STAFF
@@ -196,21 +197,23 @@ class Afterwards:
         gone = say("not_delivered", STAFF, who=start.name, reason=reason)
         facts = rooms.handoff.facts()
 
-        def note(connection: Connection) -> Changed | None:
-            now = rooms.clock()
-            lines.reachable(connection, start.conversation_id, yes=yes)
+        def note(connection: Connection) -> tuple[Lane, ...]:
+            now, here = rooms.clock(), start.conversation_id
+            lines.reachable(connection, here, yes=yes)
             turns.done(connection, [row.id for row in start.rows], now)
+            half = streams.clear_away(connection, here, now) if yes else ()
+            lanes = enqueue(connection, here, half, now)
             if start.case_id is None:
-                return None
+                return tuple(lanes)
             told = (
-                rooms.handoff.back_again(connection, start.conversation_id, now)
+                rooms.handoff.back_again(connection, here, now)
                 if yes
                 else record.tell_staff(connection, start.case_id, gone, now, what="told")
             )
             drawn = desk.redraw(connection, start.case_id, facts, now)
-            return replace(drawn, lanes=(*(told.lanes if told else ()), *drawn.lanes))
+            return (*lanes, *(told.lanes if told else ()), *drawn.lanes)
 
-        self._send(await rooms.store.write(note))
+        rooms.deliver(await rooms.store.write(note))
 
     def _send(self, changed: Changed | None) -> None:
         if changed is not None:

@@ -228,7 +228,7 @@ def _begun(connection: Connection, conversation_id: int, now: float) -> list[Out
             outbox.c.conversation_id == conversation_id,
             outbox.c.staff_thread_id.is_(None),
             outbox.c.kind == "reply",
-            IS_OPEN,
+            IS_OPEN | (outbox.c.state == "held"),
         )
     ).all()
     return [take_back(connection, row, "", now) for row in rows if has_shown(row)]

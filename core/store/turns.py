@@ -21,7 +21,7 @@ from core.store.bursts import IT, OF, ROW, TRIES, WAITING, Row, Start, begin, un
 from core.store.connection import Connection, Ready
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, insert_once, scores_to_row
-from core.store.streams import close_stream, drop_streams
+from core.store.streams import clear_away, close_stream, drop_streams
 from core.tables import conversation, decision, history, inbox
 
 __all__ = [
@@ -140,10 +140,8 @@ def finish(
     if case_id is not None and any(heard.kept for heard in plan.heard):
         again = cases.heard_again(connection, case_id, desk, now)
         lanes, alert = [*lanes, *again.lanes], again.alert
+    lanes += _returned(connection, start, desk, now) if start.unreachable else ()
     lanes += enqueue(connection, start.conversation_id, posts, now)
-    if start.unreachable:
-        back = desk.returned(connection, start.conversation_id, now)
-        lanes += () if back is None else back.lanes
     if plan.answer is not None:
         lanes.append(("person", start.conversation_id))
     if plan.aside:
@@ -158,6 +156,14 @@ def finish(
         alert=alert,
         opened=changed is not None and changed.opened,
     )
+
+
+def _returned(connection: Connection, start: Start, desk: cases.Desk, now: float) -> list[Lane]:
+    """Clear away what somebody saw half of before they were gone; tell staff that they are back."""
+    half = clear_away(connection, start.conversation_id, now)
+    lanes = enqueue(connection, start.conversation_id, half, now)
+    back = desk.returned(connection, start.conversation_id, now)
+    return lanes if back is None else [*lanes, *back.lanes]
 
 
 def _line(connection: Connection, start: Start, heard: Heard, now: float) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.store import desk, flags, privacy, streams, turns
+from core.store import desk, flags, lines, privacy, streams, turns
 from core.store.outbox import Claim
 from core.store.streams import Opened
 from core.store.turns import Plan
@@ -153,6 +153,26 @@ def test_a_message_set_aside_takes_its_half_reply_along(ground: Ground) -> None:
     assert sent(ground) == [("delete", "", "77")]
 
 
+@pytest.mark.parametrize("by", ["writing", "unblocking"])
+def test_what_somebody_saw_half_of_before_they_were_gone_goes_when_they_are_back(
+    ground: Ground, by: str
+) -> None:
+    remembered(ground, stream(ground))
+    ground.answer(ground.begin(), "I would say: by card.")
+    claim = ground.claim()
+    assert isinstance(claim, Claim)
+    ground.unreachable(claim.post)
+    assert sent(ground) == []
+    if by == "writing":
+        ground.take(said(2, "I am back"))
+        ground.answer(ground.begin(), "Good.")
+        assert sent(ground) == [("delete", "", "77"), ("reply", "Good.", None)]
+    else:
+        posts = ground.do(streams.clear_away, conversation_id=1, now=ground.now)
+        assert [(post.kind, post.message_id) for post in posts] == [("delete", "77")]
+    assert ground.row(outbox, id=claim.post.id).state == "withdrawn"
+
+
 def forget(ground: Ground) -> None:
     ground.do(
         privacy.forget,
@@ -182,6 +202,17 @@ def test_of_somebody_who_is_forgotten_no_half_reply_stays(
     last = posts[-1]  # a message that is not known yet is looked for by the nonce of the reply
     assert (last.message_id, last.nonce == one.nonce) == (("77", False) if known else (None, True))
     assert ground.do(privacy.bury) == 1
+
+
+def test_of_somebody_who_was_gone_and_is_forgotten_no_half_reply_stays(ground: Ground) -> None:
+    remembered(ground, stream(ground))
+    ground.answer(ground.begin(), "All of it.")
+    claim = ground.claim()
+    assert isinstance(claim, Claim)
+    ground.unreachable(claim.post)
+    ground.do(lines.reachable, conversation_id=1, yes=True)
+    forget(ground)
+    assert sent(ground) == [("notice", "Erased.", None), ("delete", "", "77")]
 
 
 def test_what_takes_a_reply_back_outlives_the_forgetting(ground: Ground) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from core.plans import LATE, RECENT
+from core.store.outbox import TAKEN_BACK
 from core.store.turns import TRIES
 from tests.sim.platform import PLACEHOLDER
 from tests.sim.weather import POISON
@@ -115,6 +116,10 @@ def _shown(world: World) -> Iterator[str]:
     rows = {row["id"]: row for row in world.rows(
         "select id, kind, state, message_id, nonce, conversation_id from outbox"
     )}  # fmt: skip
+    # Whoever cannot be reached keeps what they have seen until they are back; if they were
+    # forgotten meanwhile, for good.
+    here = {row[0] for row in world.rows("select chat from conversation where not unreachable")}
+    gone = world.unreachable - here
     known = {row["message_id"] for row in rows.values() if row["message_id"]}
     known |= {row["message_id"] for row in world.rows("select message_id from pair")}
     flagged = {row["nonce"] for row in rows.values() if row["state"] == "uncertain"}
@@ -126,7 +131,7 @@ def _shown(world: World) -> Iterator[str]:
         row = rows.get(one.post)
         if row is not None and row["nonce"] != one.nonce:
             row = None
-        if one.begun:
+        if one.begun and one.place.chat not in gone:
             yield f"message {one.id} was left half written: {one.text!r}"
         if str(one.id) in known or one.text == PLACEHOLDER or one.post < 0:
             continue
@@ -150,7 +155,8 @@ def _order(world: World) -> Iterator[str]:
     for row in world.rows(
         "select id, conversation_id, staff_thread_id, message_id, kind, state from outbox"
         " where state = 'sent' and message_id != '' and kind in ('reply', 'notice', 'relay')"
-        " and whisper = '' order by id"
+        " and whisper = '' and cause_kind != ? order by id",  # that one stands where another stood
+        TAKEN_BACK,
     ):
         lane = (row["conversation_id"], row["staff_thread_id"])
         if row["id"] in again or (lane[1] is None and people[lane[0]] in world.unreachable):

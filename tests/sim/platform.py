@@ -297,6 +297,8 @@ class SimAdapter:
             id=-sketch.draft, kind="reply", place=sheet.place, text=sketch.text, nonce=sketch.nonce
         )
         try:
+            if post.place.chat in self.there.blocked:
+                raise Unreachable("they have blocked the bot")
             if sheet.message_id is None:
                 sheet.message_id = await self._send(post, sketch.text, begun=True)
                 await remember(sheet.message_id)
