@@ -116,10 +116,8 @@ def _shown(world: World) -> Iterator[str]:
     rows = {row["id"]: row for row in world.rows(
         "select id, kind, state, message_id, nonce, conversation_id from outbox"
     )}  # fmt: skip
-    # Whoever cannot be reached keeps what they have seen until they are back; if they were
-    # forgotten meanwhile, for good.
-    here = {row[0] for row in world.rows("select chat from conversation where not unreachable")}
-    gone = world.unreachable - here
+    nonces = {row["nonce"] for row in rows.values()}
+    gone = {row[0] for row in world.rows("select chat from conversation where unreachable")}
     known = {row["message_id"] for row in rows.values() if row["message_id"]}
     known |= {row["message_id"] for row in world.rows("select message_id from pair")}
     flagged = {row["nonce"] for row in rows.values() if row["state"] == "uncertain"}
@@ -131,7 +129,10 @@ def _shown(world: World) -> Iterator[str]:
         row = rows.get(one.post)
         if row is not None and row["nonce"] != one.nonce:
             row = None
-        if one.begun and one.place.chat not in gone:
+        # Whoever cannot be reached keeps what they have seen until they are back; if they were
+        # forgotten meanwhile, for good.
+        forgotten = one.place.chat in world.unreachable and one.nonce not in nonces
+        if one.begun and not forgotten and one.place.chat not in gone:
             yield f"message {one.id} was left half written: {one.text!r}"
         if str(one.id) in known or one.text == PLACEHOLDER or one.post < 0:
             continue
