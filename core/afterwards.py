@@ -25,7 +25,7 @@ from core.store import (
     unsaid,
     views,
 )
-from core.store.outbox import Lane, enqueue
+from core.store.outbox import Lane
 from core.store.record import Changed
 from core.store.turns import Start
 from core.texts import STAFF
@@ -201,8 +201,7 @@ class Afterwards:
             now, here = rooms.clock(), start.conversation_id
             lines.reachable(connection, here, yes=yes)
             turns.done(connection, [row.id for row in start.rows], now)
-            half = streams.clear_away(connection, here, now) if yes else ()
-            lanes = enqueue(connection, here, half, now)
+            lanes = streams.clear_away(connection, here, now) if yes else ()
             if start.case_id is None:
                 return tuple(lanes)
             told = (

@@ -120,11 +120,11 @@ def in_place_of(row: Any, post: Outgoing) -> Outgoing:  # noqa: ANN401 - an outb
     return replace(post, cause_kind=TAKEN_BACK, nonce=row.nonce, sought_since=since)
 
 
-def clear_away(connection: Connection, conversation_id: int, now: float) -> list[Outgoing]:
-    """Return what takes back the replies that somebody saw the beginning of before they were gone.
+def clear_away(connection: Connection, conversation_id: int, now: float) -> list[Lane]:
+    """Take back the replies that somebody saw the beginning of before they were gone.
 
     They are here again, and its end is too old to be said. What was held on its way to take
-    something back leaves now, too.
+    something back leaves now, too. Returns the lanes that have something to send.
     """
     theirs = (
         outbox.c.conversation_id == conversation_id,
@@ -132,14 +132,16 @@ def clear_away(connection: Connection, conversation_id: int, now: float) -> list
         outbox.c.state == "held",
     )
     again = {"state": "queued", "retry_at": 0.0, "touched_at": now}
-    connection.execute(
-        update(outbox).where(*theirs, outbox.c.cause_kind == TAKEN_BACK).values(**again)
-    )
+    on_its_way = update(outbox).where(*theirs, outbox.c.cause_kind == TAKEN_BACK).values(**again)
+    leaves = connection.execute(on_its_way).rowcount
     half = select(outbox).where(*theirs, outbox.c.bot_text, outbox.c.message_id != "")
     rows = connection.execute(half).all()
     for row in rows:
         mark(connection, row.id, now, state="withdrawn", error="too old to be said")
-    return [take_back(connection, row, "", now) for row in rows]
+    lanes = enqueue(
+        connection, conversation_id, [take_back(connection, row, "", now) for row in rows], now
+    )
+    return [("person", conversation_id)] if leaves else lanes
 
 
 def open_stream(

@@ -160,8 +160,7 @@ def finish(
 
 def _returned(connection: Connection, start: Start, desk: cases.Desk, now: float) -> list[Lane]:
     """Clear away what somebody saw half of before they were gone; tell staff that they are back."""
-    half = clear_away(connection, start.conversation_id, now)
-    lanes = enqueue(connection, start.conversation_id, half, now)
+    lanes = clear_away(connection, start.conversation_id, now)
     back = desk.returned(connection, start.conversation_id, now)
     return lanes if back is None else [*lanes, *back.lanes]
 

@@ -136,8 +136,7 @@ def _shown(world: World) -> Iterator[str]:
             yield f"message {one.id} was left half written: {one.text!r}"
         if str(one.id) in known or one.text == PLACEHOLDER or one.post < 0:
             continue
-        told = one.nonce in flagged
-        if row is not None and row["state"] != "sent" and not told:
+        if row is not None and row["state"] != "sent" and one.nonce not in flagged:
             yield f"message {one.id} is shown, and its post {one.post} is {row['state']}"
         if row is not None and row["state"] == "sent" and row["message_id"]:
             yield f"post {one.post} was sent as {row['message_id']} and as {one.id}"

@@ -542,6 +542,26 @@ async def test_who_blocks_the_bot_is_unreachable_and_staff_are_told(heed: Heed) 
     assert heed.read(MAYA)[-1].endswith("welcome back")
 
 
+@pytest.mark.parametrize("by", ["writing", "unblocking"])
+async def test_what_stood_half_of_an_answer_when_they_blocked_the_bot_goes(
+    heed: Heed, by: str
+) -> None:
+    await heed.says(MAYA, "hello")
+    before = heed.read(MAYA)
+    heed.telegram.fail("editMessageText", "403", text="Forbidden: bot was blocked by the user")
+    await heed.says(MAYA, "what do you cost?")
+    assert heed.read(MAYA) == [*before, "…"]
+    if by == "writing":
+        await heed.says(MAYA, "what do you cost?")
+        assert heed.read(MAYA)[: len(before)] == before
+        assert "…" not in heed.read(MAYA)
+        assert len(heed.read(MAYA)) == len(before) + 1
+    else:
+        heed.telegram.unblock(MAYA)
+        await heed.settled(kind="returned")
+        assert heed.read(MAYA) == before
+
+
 async def test_who_writes_again_is_reachable_again(heed: Heed) -> None:
     topic = await furious(heed)
     heed.telegram.chats[MAYA].blocked = True  # without a word to us
