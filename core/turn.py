@@ -29,7 +29,7 @@ from core.ports import desk_message
 from core.report import Report
 from core.rooms import Rooms
 from core.store import Connection, doors, intake, pairs, spent, turns
-from core.store.turns import Finished, Plan, Start
+from core.store.turns import Finished, Plan, Start, Tried
 from core.stream import Stream
 from core.texts import STAFF
 from core.writing import HANGS, Pen, Running
@@ -48,7 +48,7 @@ class Walk:
         self._pen = Pen(lambda: self.rooms)
         self._running: dict[int, Running] = {}
         self._restarts: dict[int, int] = {}
-        self._refused: set[int] = set()  # conversations whose turn the database would not keep
+        self._tried: dict[int, Tried] = {}  # conversations of which some turn came to no end
         self._courses: dict[int, Course] = {}  # of the turns at work
         self.heard: dict[str, float] = {}  # by platform: when something came the last time
         self.turns = 0  # that came to an end, for whoever watches that some do
@@ -115,7 +115,7 @@ class Walk:
 
     async def work(self, conversation_id: int) -> float | None:
         """Take one turn of a conversation. None: nothing was left to do."""
-        rooms = self.rooms
+        rooms, tried = self.rooms, self._tried.get(conversation_id, Tried())
         start = await rooms.store.write(
             partial(
                 turns.begin,
@@ -123,25 +123,30 @@ class Walk:
                 now=rooms.clock(),
                 allowance=rooms.planner.allowance,
                 scope=rooms.scope,
-                counts=conversation_id not in self._refused,
+                tried=tried,
             )
         )
-        self._refused.discard(conversation_id)
         if start is None:
-            self._restarts.pop(conversation_id, None)
-            self._retried.pop(conversation_id, None)
+            for known in (self._restarts, self._retried, self._tried):
+                known.pop(conversation_id, None)
             return None
         ids = [row.id for row in start.rows]
         about(conversation=conversation_id, **named(ids))
         detail("turn begun", kind=start.rows[0].message.kind, tries=start.rows[0].tries)
         course = Course(rooms.meter, rooms.clock, start.rows[0].received_at)
         self._courses[conversation_id] = course
+        tried = replace(tried, blameless=())
         try:
             await self._take(start)
         except StoreBusy:  # no fault of the message's: the next try is this one, taken again
-            self._refused.add(conversation_id)
+            tried = replace(tried, blameless=ids)
+            raise
+        except Exception:  # one of them it was, and nobody knows which
+            if len(ids) > 1:
+                tried = Tried(blameless=ids, apart=[*tried.apart, *ids])
             raise
         finally:
+            self._tried[conversation_id] = tried
             del self._courses[conversation_id]
         self.turns += 1
         rooms.meter.count("turns", outcome=course.outcome)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, func, literal_column, select, update
@@ -17,7 +18,7 @@ from core.store.rows import key_of, message_from_row
 from core.tables import case, colleague, conversation, history, inbox, person as humans
 
 TRIES = 5  # after so many a message is set aside and its conversation goes on
-ALONE = 3  # and after so many it is tried alone, so that it takes no neighbour with it
+ALONE = 3  # and after so many it is tried alone: with whom the process dies is known to nobody
 WAITING = inbox.c.state == literal_column("'waiting'")  # spelled out as in the partial index
 MOST = 50  # messages of one turn: a flood is taken in pieces, so that no transaction is long
 HISTORY = 60  # lines a turn reads at most; the engine trims further, by tokens
@@ -86,6 +87,14 @@ _LINES = Ready(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Tried:
+    """What this life has learnt of a conversation's unfinished rows, by their ids."""
+
+    blameless: Collection[int] = ()  # the last try ended by no fault of theirs: it is taken back
+    apart: Collection[int] = ()  # a burst of theirs failed, by one of them: each is tried alone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One unfinished inbox row."""
 
@@ -149,26 +158,27 @@ def begin(
     allowance: Allowance = Allowance(),  # noqa: B008 - frozen
     scope: str = "person",
     *,
-    counts: bool = True,
+    tried: Tried = Tried(),
 ) -> Start | None:
     """Read the oldest unfinished burst of a conversation and count the try; None: nothing left.
 
-    `scope` says whose words of a group the model is shown: person, thread or chat. Not `counts`:
-    the try before ended because the database refused, and this one takes its place.
+    `scope` says whose words of a group the model is shown: person, thread or chat.
     """
+    if tried.blameless:
+        untried(connection, tried.blameless)
     found = connection.execute(_BURST, {"of": conversation_id}).all()
     if not found:
         return None
+
+    def joins(row: Any) -> bool:  # noqa: ANN401
+        return row.kind == "said" and row.tries < ALONE and row.id not in tried.apart
+
     burst = [found[0]]
-    if found[0].kind == "said" and found[0].tries < ALONE:
-        for row in found[1:]:
-            if row.kind != "said" or row.tries >= ALONE:  # also behind an older one that came late
-                break
-            burst.append(row)
+    if joins(found[0]):
+        burst += takewhile(joins, found[1:])
     for row in burst:
-        tried = max(1, row.tries + counts)
-        connection.execute(ROW, {"it": row.id, "tries": tried, "touched_at": now})
-    start = _start(connection, conversation_id, burst, now, counts=counts)
+        connection.execute(ROW, {"it": row.id, "tries": row.tries + 1, "touched_at": now})
+    start = _start(connection, conversation_id, burst, now)
     if len(found) == MOST or len(found) > len(burst):
         waits = connection.execute(_PRESSING, {"of": conversation_id}).first()
         start = replace(start, pressing=waits is not None)
@@ -182,7 +192,7 @@ def begin(
     return replace(start, spent=given, around=around)
 
 
-def untried(connection: Connection, ids: Sequence[int]) -> None:
+def untried(connection: Connection, ids: Collection[int]) -> None:
     """Take a try back: nothing failed, the turn was only overtaken. Kept on disk, as the tries."""
     connection.execute(
         update(inbox)
@@ -191,9 +201,7 @@ def untried(connection: Connection, ids: Sequence[int]) -> None:
     )
 
 
-def _start(
-    connection: Connection, conversation_id: int, burst: Sequence[Any], now: float, *, counts: bool
-) -> Start:
+def _start(connection: Connection, conversation_id: int, burst: Sequence[Any], now: float) -> Start:
     person = connection.execute(_PERSON, {"of": conversation_id}).one()
     resolved, resolved_at = _resolution(connection, person, now)
     return Start(
@@ -210,7 +218,7 @@ def _start(
                 id=r.id,
                 message=message_from_row(r.message),
                 urgent=r.urgent,
-                tries=max(1, r.tries + counts),
+                tries=r.tries + 1,
                 received_at=r.received_at,
             )
             for r in burst

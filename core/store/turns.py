@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, select, update
 from core.message import Message, Owner, Scores
 from core.store import desk as cases, record, relay
 from core.store.aside import say_aside
-from core.store.bursts import IT, OF, ROW, TRIES, WAITING, Row, Start, begin, untried
+from core.store.bursts import IT, OF, ROW, TRIES, WAITING, Row, Start, Tried, begin, untried
 from core.store.connection import Connection, Ready
 from core.store.outbox import Lane, Outgoing, enqueue
 from core.store.rows import insert_id, insert_once, scores_to_row
@@ -32,6 +32,7 @@ __all__ = [
     "Plan",
     "Row",
     "Start",
+    "Tried",
     "begin",
     "done",
     "finish",

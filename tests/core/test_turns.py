@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from core.message import Attachment
 from core.store import bursts, desk, intake, lines, privacy, record, turns, unsaid, views
-from core.store.turns import Heard, Plan
+from core.store.turns import Heard, Plan, Tried
 from core.tables import conversation, decision, history, inbox, outbox
 from tests.core.ground import (
     DECISION,
@@ -73,7 +74,7 @@ def test_a_row_of_another_kind_splits_a_burst(ground: Ground) -> None:
 def test_a_try_that_the_database_refused_does_not_count(ground: Ground) -> None:
     ground.take(said(1))
     assert ground.begin().rows[0].tries == 1
-    again = ground.do(turns.begin, conversation_id=1, now=2.0, counts=False)
+    again = ground.do(turns.begin, conversation_id=1, now=2.0, tried=Tried(blameless=[1]))
     assert again.rows[0].tries == 1
     assert ground.begin().rows[0].tries == 2
 
@@ -272,6 +273,30 @@ def test_older_messages_that_come_late_let_poison_take_nobody_along(ground: Grou
     assert parked == ["11"]
     assert "10" in answered
     assert len(answered) == len(set(answered)) == len(ground.rows(inbox)) - 1
+
+
+@pytest.mark.parametrize("killed", ["in a try", "in a pause"])
+@pytest.mark.parametrize("quiet", range(8))
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_four_kills_beside_poison_set_nobody_else_aside(
+    ground: Ground, at: int, quiet: int, killed: str
+) -> None:
+    ground.take(*(said(number, "poison" if number == at else "good") for number in (1, 2, 3)))
+    times, tried = chain([""] * quiet, [killed] * (turns.TRIES - 1)), Tried()
+    while start := ground.do(turns.begin, conversation_id=1, now=1.0, tried=tried):
+        ids, tried = [row.id for row in start.rows], replace(tried, blameless=())
+        if start.rows[0].tries > turns.TRIES:
+            ground.do(turns.set_aside, start=start, error="five tries", notice="", now=1.0)
+            continue
+        now = next(times, "")
+        if now != "in a try" and all(row.message.text == "good" for row in start.rows):
+            ground.answer(start)
+        if now:  # what only that life knew is gone with it
+            tried = Tried()
+        elif len(ids) > 1:
+            tried = Tried(blameless=ids, apart=[*tried.apart, *ids])
+    states = [row.state for row in ground.rows(inbox)]
+    assert states == ["parked" if number == at else "done" for number in (1, 2, 3)]
 
 
 def test_poison_behind_a_good_message_does_not_take_it_along(ground: Ground) -> None:
