@@ -50,6 +50,7 @@ class Sketch:
     draft: int  # names the reply: a later sketch takes the place of an earlier one
     text: str
     nonce: str  # of its outbox row
+    wanted: Callable[[], Awaitable[bool]]  # no longer once a human took over; asked after a wait
     message_id: str | None = None  # of the message that shows it, once there is one
     reply_to: str | None = None
 

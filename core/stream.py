@@ -20,7 +20,7 @@ from core.message import Place
 from core.ports import Adapter, Clock, Probe, Sketch, no_probe
 from core.store import Operation, Store
 from core.store.outbox import Lane
-from core.store.streams import Opened, behind, open_stream, remember
+from core.store.streams import Opened, behind, open_stream, remember, stands
 from core.store.turns import Start
 
 log = structlog.get_logger(__name__)
@@ -89,6 +89,7 @@ class Stream:
                 draft=self.start.rows[0].id,
                 text=tabled(text),
                 nonce=opened.nonce,
+                wanted=self._wanted,
                 message_id=opened.message_id or None,
                 reply_to=self._question() or None,
             )
@@ -123,6 +124,14 @@ class Stream:
             self._opened = replace(opened, behind=await self.store.read(late))
             return not self._opened.behind
         return self._shows
+
+    async def _wanted(self) -> bool:
+        """Say whether the reply is still to be said, whatever happened since it began."""
+        opened = self._opened
+        try:
+            return opened is not None and await self.store.read(partial(stands, opened=opened))
+        except StoreBusy:  # nobody knows: what is unfinished need not be shown
+            return False
 
     def _question(self) -> str:
         """Return the message that is answered, where a group must see which one that is."""

@@ -7,8 +7,9 @@ be cut off when a broken gateway is thrown away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ BROKEN = (*FAULTS, ValueError, KeyError, TypeError)  # and answers that are no a
 
 _EPHEMERAL = 1 << 6
 _REPEATED = frozenset({500, 502, 504, 524})  # the statuses after which the library asks again
+_WANTED: ContextVar[Callable[[], Awaitable[bool]]] = ContextVar("wanted")  # of the call at work
 PAGE = 100  # the most messages that one history call gives
 
 
@@ -44,10 +46,26 @@ class Pace:
     again: tuple[float, ...] = (0.3, 1.0, 3.0)  # between repeats of a broken send
 
 
+class Unwanted(discord.DiscordException):
+    """What a call was to show has become needless before it left."""
+
+
+@contextmanager
+def while_wanted(wanted: Callable[[], Awaitable[bool]]) -> Iterator[None]:
+    """Let no call leave that is not wanted any more: the library waits and repeats as it likes."""
+    token = _WANTED.set(wanted)
+    try:
+        yield
+    finally:
+        _WANTED.reset(token)
+
+
 def outcome(error: BaseException, *, in_thread: bool = False) -> DeliveryError:
     """Say what a failed call means for the post it carried."""
     if isinstance(error, discord.RateLimited):
         return RetryAfter(error.retry_after)
+    if isinstance(error, Unwanted):
+        return NotSent("nobody is to see it any more")
     if isinstance(error, discord.LoginFailure | aiohttp.ClientConnectorError):
         return NotSent(f"Discord was not reached: {error}")
     if not isinstance(error, discord.HTTPException) or error.status >= 500:
@@ -207,11 +225,17 @@ class Rest:
 
 
 def _posted_once() -> aiohttp.TraceConfig:
-    """Return what keeps the library from repeating a broken POST by itself.
+    """Return what keeps the library from making calls that we would not make.
 
-    It may have made a thread or shown a message: whether it may come again is for us to say. Of
-    the answers to one interaction Discord takes the first, so those are left to the library.
+    It repeats a broken POST, which may have made a thread or shown a message: whether it may come
+    again is for us to say. (Of the answers to one interaction Discord takes the first, so those
+    are left to the library.) And it waits where Discord says so, as if nothing could happen then.
     """
+
+    async def begun(_session: object, _: object, _call: aiohttp.TraceRequestStartParams) -> None:
+        wanted = _WANTED.get(None)
+        if wanted is not None and not await wanted():
+            raise Unwanted
 
     async def ended(_session: object, _: object, call: aiohttp.TraceRequestEndParams) -> None:
         ours = call.method == "POST" and not call.url.path.endswith("/callback")
@@ -219,6 +243,7 @@ def _posted_once() -> aiohttp.TraceConfig:
             raise discord.DiscordServerError(call.response, None)
 
     trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(begun)
     trace.on_request_end.append(ended)
     return trace
 

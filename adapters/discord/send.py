@@ -21,8 +21,8 @@ from adapters.discord.markdown import shown
 from adapters.discord.media import loaded, uploads
 from adapters.discord.places import OURS, Places
 from adapters.discord.recent import Recent
-from adapters.discord.rest import BROKEN, Pace, Rest, outcome
-from adapters.discord.sketch import Sketcher
+from adapters.discord.rest import BROKEN, Pace, Rest, outcome, while_wanted
+from adapters.discord.sketch import Sketcher, Wanted
 from adapters.discord.threads import Threads, ajar
 from core.errors import (
     DeliveryError,
@@ -143,13 +143,14 @@ class Sender:
         except BROKEN as error:
             raise outcome(error) from error
 
-    async def _attempt(self, post: Post) -> Receipt:
-        """Do what a post says, once and soon. Raises DeliveryError."""
+    async def _attempt(self, post: Post, wanted: Wanted) -> Receipt:
+        """Do what a post says, once and soon, as long as it is wanted. Raises DeliveryError."""
         client = await self._rest.open()
         self._typed.drop(post.place.thread or post.place.chat)
         try:
-            async with asyncio.timeout(_SOON):
-                return await self._once(client, replace(post, text=shown(post)))
+            with while_wanted(wanted):
+                async with asyncio.timeout(_SOON):
+                    return await self._once(client, replace(post, text=shown(post)))
         except BROKEN as error:
             raise self._meaning(error, post) from error
 

@@ -27,7 +27,8 @@ _CHANNELS = 1000  # whose pace is remembered
 
 log = logging.getLogger(__name__)
 
-Attempt = Callable[[Post], Awaitable[Receipt]]  # once; raises DeliveryError
+Wanted = Callable[[], Awaitable[bool]]
+Attempt = Callable[[Post, Wanted], Awaitable[Receipt]]  # once, if at all; raises DeliveryError
 
 
 @dataclass(eq=False)
@@ -77,9 +78,9 @@ class Sketcher:
         )
         try:
             if sheet.message_id is not None:
-                await self._timed(replace(reply, message_id=sheet.message_id))
+                await self._timed(replace(reply, message_id=sheet.message_id), sketch.wanted)
             else:
-                receipt = await self._timed(reply)
+                receipt = await self._timed(reply, sketch.wanted)
                 sheet.message_id = receipt.message_id
                 await remember(sheet.message_id)
             sheet.text = sketch.text
@@ -87,12 +88,12 @@ class Sketcher:
             log.debug("a reply could not be shown while it is written: %s", error)
             sheet.over = isinstance(error, Refused | Unreachable)
 
-    async def _timed(self, post: Post) -> Receipt:
+    async def _timed(self, post: Post, wanted: Wanted) -> Receipt:
         """Make a call, and let what follows in its channel go slower if it was slow."""
         steps, began, asked = self._of(post.place), asyncio.get_running_loop().time(), 0.0
         steps.next_at = self._clock() + STEP * 2 ** self._heat(steps)
         try:
-            return await self._attempt(post)
+            return await self._attempt(post, wanted)
         except RetryAfter as error:
             asked = error.seconds
             raise

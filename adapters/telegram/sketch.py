@@ -85,7 +85,7 @@ class Sketcher:
                 await remember(sheet.message_id)
             elif not self._line.spare(sheet.place):
                 return
-            if not sheet.over:
+            if not sheet.over and await sketch.wanted():  # the placeholder took its time
                 with suppress(NotModified):
                     await self._hand.go_on(reply, int(sheet.message_id))
                 sheet.text = sketch.text

@@ -213,6 +213,12 @@ def behind(connection: Connection, conversation_id: int, row_id: int) -> bool:
     return connection.execute(_EARLIER, earlier).first() is not None
 
 
+def stands(connection: Connection, opened: Opened) -> bool:
+    """Say whether a reply that is being written is still to be said."""
+    mine = select(outbox.c.id).where(outbox.c.id == opened.id, outbox.c.nonce == opened.nonce)
+    return connection.execute(mine.where(IS_OPEN)).first() is not None
+
+
 def remember(
     connection: Connection,
     opened: Opened,

@@ -130,7 +130,11 @@ def post(kind: str, text: str, chat: int = ANN, **more: Any) -> Post:
 
 def sketch(text: str, **more: Any) -> Sketch:
     """Return a reply as far as it is written."""
-    return Sketch(**({"draft": 7, "text": text, "nonce": "n1"} | more))
+    return Sketch(**({"draft": 7, "text": text, "nonce": "n1", "wanted": always} | more))
+
+
+async def always() -> bool:
+    return True
 
 
 class Memory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from adapters.telegram.pace import COOLS, HOTTEST, KEPT_FREE, MOST, UNFINISHED, 
 from core.message import Place
 from core.ports import Sketch
 from tests.adapters.discord_bench import Recorder, adapter as discord_adapter, post as discord_post
-from tests.adapters.telegram_room import ANN, GROUP, Memory, post, sending, sketch
+from tests.adapters.telegram_room import ANN, GROUP, Memory, always, post, sending, sketch
 from tests.fakes.discord import DiscordFake
 from tests.fakes.telegram import TelegramFake
 
@@ -112,6 +113,16 @@ async def shown(bot: TelegramAdapter, text: str, memory: Memory) -> None:
     await bot.preview(TOWN, sketch(text, message_id=known), memory)
 
 
+async def test_in_a_group_a_placeholder_gets_no_words_that_came_too_late(
+    fake: TelegramFake, now: Now
+) -> None:
+    memory = Memory()
+    async with sending(fake, clock=now) as bot:
+        await bot.preview(TOWN, sketch("Hel", wanted=Taken(0).wanted), memory)
+        assert fake.texts(GROUP) == ["…"]
+        assert len(memory.ids) == 1  # so that it can be taken back
+
+
 async def test_in_a_group_the_placeholder_is_remembered_before_it_is_edited(
     fake: TelegramFake, now: Now
 ) -> None:
@@ -192,8 +203,20 @@ def place(hub: DiscordFake) -> Place:
     return Place(platform="discord", bot="main", chat=hub.channel)
 
 
-def drawn(text: str, message_id: str | None = None) -> Sketch:
-    return Sketch(draft=1, text=text, nonce="nonce-of-the-row-1", message_id=message_id)
+def drawn(text: str, message_id: str | None = None, **more: Any) -> Sketch:
+    about = {"nonce": "nonce-of-the-row-1", "message_id": message_id, "wanted": always}
+    return Sketch(draft=1, text=text, **(about | more))
+
+
+class Taken:
+    """A conversation that a human takes over after so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    async def wanted(self) -> bool:
+        self.looks -= 1
+        return self.looks >= 0
 
 
 def texts(hub: DiscordFake) -> list[str]:
@@ -243,6 +266,20 @@ async def test_a_hot_channel_shows_nothing_unfinished(
     assert steps == [True, True, True, False]
     now.at += discord_sketch.COOLS * 2
     assert bot.previews(place(hub))
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+async def test_what_discord_asks_to_wait_with_does_not_show_after_a_human_took_over(
+    hub: DiscordFake, bot: DiscordAdapter, looks: int
+) -> None:
+    hub.fail("POST /channels/*/messages", "429", retry_after=0.2)
+    memory, taken = Memory(), Taken(looks)
+    await bot.preview(place(hub), drawn("Hel", wanted=taken.wanted), memory)
+    assert (texts(hub), memory.ids) == ([], [])
+    assert len(hub.called("POST /channels/*/messages")) == looks  # asked before each call
+    receipt = await bot.deliver(discord_post(hub.channel, "A human will write to you."), memory)
+    assert texts(hub) == ["A human will write to you."]
+    assert receipt.message_id
 
 
 async def test_an_earlier_message_of_the_same_nonce_is_given_the_words_and_buttons(

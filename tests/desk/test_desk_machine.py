@@ -455,7 +455,10 @@ def story(seed: int, length: int = 45) -> list[Move]:
     ]
 
 
-ONCE = [(on_telegram, 2), (on_telegram, 37), (on_discord, 12), (on_discord, 41)]
+ONCE = [
+    *((on_telegram, seed) for seed in (2, 37)),
+    *((on_discord, seed) for seed in (12, 41, 666937903)),
+]
 _HURRIED = settings(
     deadline=None,
     database=None,
