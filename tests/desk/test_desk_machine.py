@@ -6,9 +6,7 @@ Hypothesis chooses the stories and shrinks one that fails; a story that failed o
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -19,6 +17,7 @@ from bot.settings import Desk, Discord as DiscordSettings, Settings, Telegram as
 from tests.desk.judge import MACHINE, Written
 from tests.desk.machine import COMMANDS, SAYS, Move, World, hurried
 from tests.fakes.discord import DiscordFake
+from tests.proof import Ledger
 from tests.walk.house import settings_for
 from tests.walk.platforms import ANA, BEN, BOB, DESK, MAYA, Town, buttons, until
 
@@ -495,20 +494,17 @@ def test_a_story_that_nobody_has_told_yet_ends_well(play: Play, moves: list[Move
 @pytest.mark.proof
 @pytest.mark.timeout(7200)
 @PLATFORMS
-def test_ten_thousand_steps(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
-    steps, began, broken = 0, time.monotonic(), list[str]()
-    first = random.SystemRandom().randrange(10**9)
-    for seed in itertools.count(first):
+def test_ten_thousand_steps(play: Play, proof: Ledger) -> None:
+    steps, broken = 0, list[str]()
+    first = seed = random.SystemRandom().randrange(10**9)
+    while steps < proof.share(10_000):
         found, told_now = asyncio.run(_hurried(play, story(seed, 60)))
-        steps += told_now
-        broken += [f"seed {seed}: {sentence}" for sentence in found]
-        if steps >= 10_000:
-            break
-    with capsys.disabled():
-        rate = steps / (time.monotonic() - began)
-        print(f"\n{steps} steps, {rate:.1f} a second, from seed {first}: {len(broken)} broken")  # noqa: T201
-        print(*broken, sep="\n")  # noqa: T201
-    assert not broken
+        steps, seed = steps + told_now, seed + 1
+        broken += [f"seed {seed - 1}: {sentence}" for sentence in found]
+    where = play.__name__.removeprefix("on_").capitalize()
+    what = f"{where}: random stories of two people and two of staff, faults and restarts"
+    size = f"{steps:,} steps in {seed - first} stories"
+    proof("desk", what, size, broken, seed=f"{first}-{seed - 1}")
 
 
 async def _hurried(play: Play, moves: Sequence[Move]) -> tuple[list[str], int]:
