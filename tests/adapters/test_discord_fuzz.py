@@ -141,8 +141,8 @@ async def test_twenty_thousand_events(tmp_path: Path, proof: Ledger) -> None:
     seed = random.SystemRandom().randrange(10**9)
     figures = await played(tmp_path, 20_000, seed)
     what = "Discord: events made up, broken and repeated: stored once, parked or nothing of ours"
-    told = ", ".join(f"{number:,} {name}" for name, number in figures.items())
-    proof("platforms", what, f"20,000 events: {told}", [], seed=seed)
+    size = ", ".join(f"{number:,} {name}" for name, number in figures.items())
+    proof("platforms", what, size, [], seed=seed)
 
 
 async def through_the_gateway(folder: Path, count: int, seed: int) -> tuple[int, int]:
