@@ -76,11 +76,15 @@ class Sketcher:
             reply_to=sketch.reply_to,
             private=False,
         )
+
+        async def wanted() -> bool:
+            return not sheet.over and await sketch.wanted()
+
         try:
             if sheet.message_id is not None:
-                await self._timed(replace(reply, message_id=sheet.message_id), sketch.wanted)
+                await self._timed(replace(reply, message_id=sheet.message_id), wanted)
             else:
-                receipt = await self._timed(reply, sketch.wanted)
+                receipt = await self._timed(reply, wanted)
                 sheet.message_id = receipt.message_id
                 await remember(sheet.message_id)
             sheet.text = sketch.text

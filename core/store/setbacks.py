@@ -74,10 +74,13 @@ def thread_lost(connection: Connection, row_id: int, error: str, now: float, *, 
 
 
 def thread_shut(connection: Connection, row_id: int, error: str, now: float) -> bool:
-    """A post found its thread closed: open it first, then send the post; once for each post."""
+    """A post found its thread closed: open it first, then send the post.
+
+    One that finds it closed at its next try, too, is not helped by that: False.
+    """
     row = row_of(connection, row_id)
     thread = None if row is None else _thread(connection, row)
-    if row is None or thread is None or row.kind == "thread" or row.tries > 2:
+    if row is None or thread is None or row.kind == "thread" or row.error == error:
         return False
     first = _first_row(connection, thread.id)
     if first is None or thread.status != "ready":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -280,6 +281,22 @@ async def test_what_discord_asks_to_wait_with_does_not_show_after_a_human_took_o
     receipt = await bot.deliver(discord_post(hub.channel, "A human will write to you."), memory)
     assert texts(hub) == ["A human will write to you."]
     assert receipt.message_id
+
+
+async def test_what_discord_asks_to_wait_with_is_not_shown_again_once_the_end_is_there(
+    hub: DiscordFake, bot: DiscordAdapter, now: Now
+) -> None:
+    memory = Memory()
+    await bot.preview(place(hub), drawn("Hel"), memory)
+    now.at += 1.1
+    hub.fail("PATCH /channels/*/messages/*", "429", retry_after=0.2)
+    growing = asyncio.create_task(bot.preview(place(hub), drawn("Hello", *memory.ids), memory))
+    while not hub.called("PATCH /channels/*/messages/*"):  # noqa: ASYNC110 - a server tells nobody
+        await asyncio.sleep(0.01)
+    await bot.deliver(discord_post(hub.channel, "Hello, Ann."), memory)
+    await growing
+    said = [call.body["content"] for call in hub.called("PATCH /channels/*/messages/*")]
+    assert said == ["Hello", "Hello, Ann."]
 
 
 async def test_an_earlier_message_of_the_same_nonce_is_given_the_words_and_buttons(

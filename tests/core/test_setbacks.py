@@ -99,6 +99,16 @@ def test_a_shut_thread_is_opened_and_then_the_line_is_said(ground: Ground) -> No
     assert (line.id, line.text, line.place.thread) == (post.id, "one", "31")
 
 
+def test_a_thread_is_opened_also_for_a_line_that_had_to_wait_before(ground: Ground) -> None:
+    lay_out(ground)
+    tell(ground, "one")
+    for _ in range(3):
+        ground.later(claimed(ground))
+    post = claimed(ground)
+    assert ground.do(setbacks.thread_shut, row_id=post.id, error="closed", now=ground.now)
+    assert [one.kind for one in ground.send_all(STAFF)] == ["thread", "relay"]
+
+
 def test_a_thread_that_stays_shut_is_not_opened_for_ever(ground: Ground) -> None:
     lay_out(ground)
     tell(ground, "one")
