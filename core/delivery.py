@@ -246,13 +246,14 @@ class Delivery:
 
         What may have arrived before is not held: it must not come again when they are back.
         """
-        row = claim.post.id
+        row, shown = claim.post.id, _shown(claim)
         self._count(claim.post, "unreachable")
-        case = await self._commit(partial(setbacks.unreachable, row_id=row, now=self._clock()))
+        hold = partial(setbacks.unreachable, row_id=row, now=self._clock(), shown=shown)
+        case = await self._commit(hold)
         if case is not None:
             await self._lost(case)
         elif claim.lane[0] == "person":
-            if _shown(claim):
+            if shown:
                 await self._end(claim, "uncertain", outbox.DOUBT)
             await self._settled(claim.lane[1])
 

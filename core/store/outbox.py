@@ -36,6 +36,7 @@ IS_OVER = outbox.c.state.in_([literal_column(f"'{state}'") for state in ("sent",
 ALBUM = 1.5  # seconds in which the messages of one album are waited for
 AHEAD = 10.0  # seconds; a row touched so much later than now was dated by another clock
 DOUBT = "nobody knows whether this was sent"  # how the error of a doubtful row begins
+IS_CERTAIN = ~outbox.c.error.startswith(DOUBT)  # so far as is known, it has not arrived
 ERASED = "erased while it was being sent"  # error of a row whose words must not stay
 PAUSED = "the platform asked to wait"  # stands in the error of a row that does
 CHANGES = ("edit", "delete", "mark", "react")  # kinds that need a message that is there
@@ -232,8 +233,8 @@ def _may_leave(row: Any) -> str:  # noqa: ANN401 - a row and its person
     """Decide by the facts of this very transaction whether a row may go: its next state."""
     if row.bot_text and row.owner != "bot":
         return "withdrawn"
-    if row.staff_thread_id is None and row.unreachable:
-        return "held"
+    if row.staff_thread_id is None and row.unreachable and not row.error.startswith(DOUBT):
+        return "held"  # but for what may have arrived: that must not come when they are back
     return "queued"
 
 

@@ -16,7 +16,7 @@ from core.marked import answering
 from core.message import Message, Place
 from core.store import pairs, places, timers
 from core.store.connection import Connection
-from core.store.outbox import Lane, Outgoing, enqueue, thread_of
+from core.store.outbox import IS_CERTAIN, Lane, Outgoing, enqueue, thread_of
 from core.store.record import Changed, case_row, changed
 from core.store.rows import fields, insert_id, place_of
 from core.tables import case, history, outbox, staff_thread
@@ -357,6 +357,7 @@ def hold(connection: Connection, conversation_id: int, now: float) -> None:
             outbox.c.conversation_id == conversation_id,
             outbox.c.staff_thread_id.is_(None),
             outbox.c.state == "queued",
+            IS_CERTAIN,
         )
         .values(state="held", touched_at=now)
     )

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from core.message import Arrival, Author, Message
 from core.store.connection import Connection
 from core.store.intake import take_in
-from core.store.outbox import IS_OPEN, End, mark
+from core.store.outbox import IS_CERTAIN, IS_OPEN, End, mark
 from core.store.rows import key_of, new_nonce
 from core.tables import case, conversation, outbox, staff_thread
 
@@ -180,10 +180,14 @@ def card_again(connection: Connection, thread_id: int, now: float) -> None:
     )
 
 
-def unreachable(connection: Connection, row_id: int, now: float) -> int | None:
+def unreachable(
+    connection: Connection, row_id: int, now: float, *, shown: bool = False
+) -> int | None:
     """The person cannot be reached: hold their posts. Returns the case of a lost desk, else None.
 
-    Where it is the desk's own chat that shut us out, that place is given up.
+    What may have arrived (`shown`: the row itself) is left as it is: it is not to be sent again
+    when they are back, so its end is that nobody knows. Where it is the desk's own chat that shut
+    us out, that place is given up.
     """
     row = row_of(connection, row_id)
     if row is None:
@@ -196,6 +200,7 @@ def unreachable(connection: Connection, row_id: int, now: float) -> int | None:
             outbox.c.conversation_id == row.conversation_id,
             outbox.c.staff_thread_id.is_(None),
             IS_OPEN,
+            IS_CERTAIN if shown else IS_CERTAIN | (outbox.c.id == row_id),
         )
         .values(state="held", touched_at=now, error="unreachable")
     )

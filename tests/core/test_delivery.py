@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -181,6 +182,30 @@ async def test_what_may_have_arrived_is_neither_held_nor_called_failed(
     states = [row.state for row in ground.rows(table, kind="reply")]
     assert states == ["uncertain", "held" if gone else "queued"]
     assert ground.row(conversation).unreachable is gone
+
+
+async def test_what_may_have_arrived_keeps_its_doubt_when_its_reader_is_out_of_reach_and_we_die(
+    ground: Ground, platform: Platform, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply(ground, 1, 2)
+    platform.answers += [OutcomeUnknown("reset"), Unreachable("blocked")]
+    platform.repeats = True
+    await delivery.work(PERSON)
+    ground.now += 1
+
+    async def dies(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(delivery, "_end", dies)
+    with pytest.raises(asyncio.CancelledError):
+        await delivery.work(PERSON)
+    monkeypatch.undo()
+    assert [row.state for row in ground.rows(table, kind="reply")] == ["sending", "held"]
+    ground.now += 60
+    platform.answers.append(Unreachable("blocked"))
+    await delivery.settle_doubts()
+    await delivery.work(PERSON)
+    assert [row.state for row in ground.rows(table, kind="reply")] == ["uncertain", "held"]
 
 
 async def test_a_repeat_carries_the_same_nonce_and_edits_the_same_message(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = "…"
 NONCE_LIVES = 120.0  # seconds in which a nonce is known again
+HANGS = 60.0  # seconds that a call may take before it is carried out
 CHANGES = ("edit", "redraw", "delete", "mark", "react")
 
 
@@ -240,7 +241,7 @@ class SimAdapter:
         fate = world.fate_of_call()
         await world.pause("network", world.weather.network)
         if fate == "hangs":
-            await asyncio.sleep(60.0)
+            await asyncio.sleep(HANGS)
         if life.over:
             raise asyncio.CancelledError
         if fate == "killed before":
@@ -273,7 +274,7 @@ class SimAdapter:
         if post.kind in CHANGES or post.message_id is not None:
             return True
         if self.style == "nonce":
-            return post.kind != "thread" and post.age < NONCE_LIVES - 30.0
+            return post.kind != "thread" and post.age < NONCE_LIVES - HANGS - 10.0
         return self.style == "placeholder" and post.kind == "reply"
 
     # --- what is not finished -----------------------------------------------------------------

@@ -310,22 +310,22 @@ class World:
         """Return lanes that have something to do now and are not at work."""
         turns, posts = life.app.turns._tasks, life.app.posts._tasks
         found: list[Any] = [
-            ("turn", row[0], row[1])
+            ("turn", *row)  # with what no other row has: an erased one may leave its number to it
             for row in self.rows(
-                "select conversation_id, min(id) from inbox where state = 'waiting'"
+                "select conversation_id, min(id), message_id from inbox where state = 'waiting'"
                 " group by conversation_id"
             )
             if row[0] not in turns
         ]
         seen: set[Lane] = set()
         for row in self.rows(
-            "select conversation_id, staff_thread_id, kind, id from outbox where state = 'queued'"
-            " and retry_at <= ? order by id",
+            "select conversation_id, staff_thread_id, kind, id, nonce from outbox"
+            " where state = 'queued' and retry_at <= ? order by id",
             self.clock(),
         ):
             lane = lane_of(row[0], row[1], row[2])
             if lane not in posts and lane not in seen:
-                found.append((*lane, row[3]))
+                found.append((*lane, row[3], row[4]))
             seen.add(lane)
         return found
 
