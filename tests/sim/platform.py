@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from tests.sim.world import Life, World
 
 PLACEHOLDER = "…"
-NONCE_LIVES = 120.0  # seconds in which a nonce is known again
-HANGS = 60.0  # seconds that a call may take before it is carried out
+TRUSTED = 90.0  # seconds in which the adapter trusts a nonce to be known again,
+HANGS = 60.0  # and that a call may take before it is carried out:
+NONCE_LIVES = TRUSTED + HANGS + 10.0  # as long as a nonce is known
 CHANGES = ("edit", "redraw", "delete", "mark", "react")
 
 
@@ -274,7 +275,7 @@ class SimAdapter:
         if post.kind in CHANGES or post.message_id is not None:
             return True
         if self.style == "nonce":
-            return post.kind != "thread" and post.age < NONCE_LIVES - HANGS - 10.0
+            return post.kind != "thread" and post.age < TRUSTED
         return self.style == "placeholder" and post.kind == "reply"
 
     # --- what is not finished -----------------------------------------------------------------
