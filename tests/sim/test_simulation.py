@@ -60,6 +60,7 @@ def _size(counts: Counter[str]) -> str:
 
 
 @pytest.mark.proof_short
+@pytest.mark.timeout(600)
 def test_seeds_that_have_found_something(proof: Ledger) -> None:
     broken: list[str] = []
     counts: Counter[str] = Counter()
