@@ -27,6 +27,7 @@ from core.message import (
 
 Clock = Callable[[], float]
 Remember = Callable[[str], Awaitable[None]]
+Wanted = Callable[[], Awaitable[bool]]  # may it still be shown? No longer once a human took over
 Probe = Callable[[str], None]
 
 
@@ -50,7 +51,7 @@ class Sketch:
     draft: int  # names the reply: a later sketch takes the place of an earlier one
     text: str
     nonce: str  # of its outbox row
-    wanted: Callable[[], Awaitable[bool]]  # no longer once a human took over; asked after a wait
+    wanted: Wanted  # asked before a call that had to wait
     message_id: str | None = None  # of the message that shows it, once there is one
     reply_to: str | None = None
 

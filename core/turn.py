@@ -48,7 +48,7 @@ class Walk:
         self._pen = Pen(lambda: self.rooms)
         self._running: dict[int, Running] = {}
         self._restarts: dict[int, int] = {}
-        self._tried: dict[int, Tried] = {}  # conversations of which some turn came to no end
+        self._tried: dict[int, Tried] = {}  # of conversations at work: what became of their tries
         self._courses: dict[int, Course] = {}  # of the turns at work
         self.heard: dict[str, float] = {}  # by platform: when something came the last time
         self.turns = 0  # that came to an end, for whoever watches that some do

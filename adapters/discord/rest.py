@@ -7,7 +7,7 @@ be cut off when a broken gateway is thrown away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from discord.http import Route
 from adapters.discord.refusals import refusal
 from adapters.discord.tally import Tally
 from core.errors import DeliveryError, NotSent, OutcomeUnknown, RetryAfter
+from core.ports import Wanted
 
 FAULTS = (discord.DiscordException, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 
@@ -27,7 +28,7 @@ BROKEN = (*FAULTS, ValueError, KeyError, TypeError)  # and answers that are no a
 
 _EPHEMERAL = 1 << 6
 _REPEATED = frozenset({500, 502, 504, 524})  # the statuses after which the library asks again
-_WANTED: ContextVar[Callable[[], Awaitable[bool]]] = ContextVar("wanted")  # of the call at work
+_WANTED: ContextVar[Wanted] = ContextVar("wanted")  # of the call at work
 PAGE = 100  # the most messages that one history call gives
 
 
@@ -51,7 +52,7 @@ class Unwanted(discord.DiscordException):
 
 
 @contextmanager
-def while_wanted(wanted: Callable[[], Awaitable[bool]]) -> Iterator[None]:
+def while_wanted(wanted: Wanted) -> Iterator[None]:
     """Let no call leave that is not wanted any more: the library waits and repeats as it likes."""
     token = _WANTED.set(wanted)
     try:
@@ -224,7 +225,7 @@ class Rest:
                 return await call(client)
 
 
-def _posted_once() -> aiohttp.TraceConfig:
+def _restraint() -> aiohttp.TraceConfig:
     """Return what keeps the library from making calls that we would not make.
 
     It repeats a broken POST, which may have made a thread or shown a message: whether it may come
@@ -250,7 +251,7 @@ def _posted_once() -> aiohttp.TraceConfig:
 
 async def logged_in(token: str, pace: Pace, tally: Tally | None = None) -> discord.Client:
     """Return a client that can call the web side. Raises what the library raises."""
-    trace = _posted_once()
+    trace = _restraint()
     if tally is not None:
         tally.listen(trace)
     client = discord.Client(

@@ -22,7 +22,7 @@ from adapters.discord.media import loaded, uploads
 from adapters.discord.places import OURS, Places
 from adapters.discord.recent import Recent
 from adapters.discord.rest import BROKEN, Pace, Rest, outcome, while_wanted
-from adapters.discord.sketch import Sketcher, Wanted
+from adapters.discord.sketch import Sketcher
 from adapters.discord.threads import Threads, ajar
 from core.errors import (
     DeliveryError,
@@ -35,7 +35,7 @@ from core.errors import (
     Unreachable,
 )
 from core.message import Place, Post, Receipt
-from core.ports import Clock, Remember, Sketch
+from core.ports import Clock, Remember, Sketch, Wanted
 
 PLACEHOLDER = "…"
 NONCE_LIVES = 120.0  # seconds that we trust Discord to remember a nonce: "the past few minutes"

@@ -16,7 +16,7 @@ from adapters.discord.recent import Recent
 from adapters.sketches import Sheet, Sketches
 from core.errors import DeliveryError, Refused, RetryAfter, Unreachable
 from core.message import Place, Post, Receipt
-from core.ports import Clock, Remember, Sketch
+from core.ports import Clock, Remember, Sketch, Wanted
 
 PATIENCE = 1.5  # seconds that the writing of a reply waits for what shows it
 STEP = 1.0  # seconds between two sketches in one channel
@@ -27,7 +27,6 @@ _CHANNELS = 1000  # whose pace is remembered
 
 log = logging.getLogger(__name__)
 
-Wanted = Callable[[], Awaitable[bool]]
 Attempt = Callable[[Post, Wanted], Awaitable[Receipt]]  # once, if at all; raises DeliveryError
 
 

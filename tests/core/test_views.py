@@ -441,10 +441,10 @@ def test_five_hundred_cases_cost_two_queries_and_little_time(town: Town) -> None
     assert asked(town, lambda: listed(town)) == 2
     took = []
     for _ in range(5):
-        began = time.process_time()
+        began = time.perf_counter()
         listed(town)
-        took.append(time.process_time() - began)
-    assert min(took) < 0.15  # CPU; a look at every line would take seconds
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.05
 
 
 def fill_queue(town: Town, *, people: int, each: int) -> None:

@@ -210,9 +210,10 @@ async def test_the_loop_never_stalls_while_a_reply_is_written(
         watching = asyncio.create_task(watch())
         counters = engine_of(house).counters
         before = counters.forwards
-        await asyncio.gather(*(house.say("tell me a story", f"user{n}") for n in range(3)))
+        for _ in range(3):  # how many words it finds depends on the CPU
+            await asyncio.gather(*(house.say("tell me a story", f"user{n}") for n in range(3)))
         watching.cancel()
-        assert counters.forwards - before > 10  # how many words it finds depends on the CPU
+        assert counters.forwards - before > 30
     lags.sort()
     assert len(lags) > 20
     assert lags[len(lags) // 2] < 0.05, lags[-5:]

@@ -290,12 +290,9 @@ def test_tags_are_fast(table: Table) -> None:
     began = time.process_time()
     table.score(texts)
     assert (time.process_time() - began) / len(texts) < 0.001
-    alone = []
-    for text in texts[:9]:
-        began = time.process_time()
-        table.score([text])
-        alone.append(time.process_time() - began)
-    assert min(alone) < 0.005
+    began = time.process_time()
+    table.score(texts[:1])
+    assert time.process_time() - began < 0.005
 
 
 def test_the_table_is_small_and_loads_at_once() -> None:
