@@ -10,6 +10,7 @@ import pytest
 
 from core.triggers import _compiled, _data, _letters, candid, match, steering
 from core.triggers.__main__ import main
+from tests.yardstick import seconds
 
 REQUESTS = [
     "I want to talk to a human",
@@ -572,7 +573,7 @@ def test_matching_never_raises_and_takes_time_in_line_with_the_text() -> None:
     words = [w for phrases in _data().values() for p in phrases for w in re.findall(r"\w+", p)]
     signs = ["\n", "!", "&", "(", ")", "...", "\u200b", "\ud800", "😀", "０", "e\u0301", "\x00"]
 
-    def seconds(length: int) -> float:
+    def spent(length: int) -> float:
         said = " ".join(dice.choice(words if dice.random() < 0.9 else signs) for _ in range(length))
         began = time.perf_counter()
         match(said)
@@ -580,9 +581,9 @@ def test_matching_never_raises_and_takes_time_in_line_with_the_text() -> None:
 
     for length in (1, 2, 5, 20, 80):
         for _ in range(20):
-            seconds(length)
-    seconds(8000)  # compiles what is left to compile
-    short, long = min(seconds(1000) for _ in range(3)), min(seconds(4000) for _ in range(3))
+            spent(length)
+    spent(8000)  # compiles what is left to compile
+    short, long = min(spent(1000) for _ in range(3)), min(spent(4000) for _ in range(3))
     assert long < 12 * short  # four times the words: far from sixteen times the work
 
 
@@ -619,11 +620,7 @@ def test_danger_is_found_at_the_end_of_a_very_long_text() -> None:
 
 def test_an_ordinary_message_takes_well_under_a_millisecond() -> None:
     text = "hello, my order has not arrived and I would like to know where it is now"
-    match(text)
-    began = time.perf_counter()
-    for _ in range(200):
-        match(text)
-    assert (time.perf_counter() - began) / 200 < 0.001
+    assert seconds(lambda: [match(text) for _ in range(50)]) / 50 < 0.001
 
 
 @pytest.mark.parametrize(

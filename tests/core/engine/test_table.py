@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from core.engine.ports import Tagger
 from core.errors import PromptError, SetupError
 from core.message import Tagging
 from core.triggers import match
+from tests.yardstick import seconds
 
 
 @pytest.fixture(scope="module")
@@ -286,24 +286,14 @@ def test_tags_are_fast(table: Table) -> None:
     texts = [
         f"my order {i} has not arrived and I would like to know why, please" for i in range(200)
     ]
-    table.score(texts[:5])
-    began = time.process_time()
-    table.score(texts)
-    assert (time.process_time() - began) / len(texts) < 0.001
-    began = time.process_time()
-    table.score(texts[:1])
-    assert time.process_time() - began < 0.005
+    assert seconds(lambda: table.score(texts)) / len(texts) < 0.001
+    assert seconds(lambda: table.score(texts[:1])) < 0.005
 
 
 def test_the_table_is_small_and_loads_at_once() -> None:
     path = Path(sys.modules[Table.__module__].__file__ or "").with_name("table.npz")
     assert path.stat().st_size <= 4_000_000
-    best = 1.0
-    for _ in range(3):
-        began = time.process_time()
-        Table.load()
-        best = min(best, time.process_time() - began)
-    assert best < 0.15
+    assert seconds(lambda: Table.load(path)) < 0.15
 
 
 def test_a_file_that_is_no_table_is_told_in_one_sentence(tmp_path: Path) -> None:
