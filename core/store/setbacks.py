@@ -20,6 +20,7 @@ from core.store.rows import key_of, new_nonce
 from core.tables import case, conversation, outbox, staff_thread
 
 MOST_MADE = 2  # threads of one case: the first, and its successor
+_OPENS = 4  # tries for which a thread is opened that was shut again before the post was there
 
 Words = Callable[..., str]  # name of a fixed text, language, values
 
@@ -76,11 +77,14 @@ def thread_lost(connection: Connection, row_id: int, error: str, now: float, *, 
 def thread_shut(connection: Connection, row_id: int, error: str, now: float) -> bool:
     """A post found its thread closed: open it first, then send the post.
 
-    One that finds it closed at its next try, too, is not helped by that: False.
+    Somebody may close it just then once more, so it is opened a few times. One that finds it
+    closed at every try is not helped by that: False.
     """
     row = row_of(connection, row_id)
     thread = None if row is None else _thread(connection, row)
-    if row is None or thread is None or row.kind == "thread" or row.error == error:
+    if row is None or thread is None or row.kind == "thread":
+        return False
+    if row.error == error and row.tries > _OPENS:
         return False
     first = _first_row(connection, thread.id)
     if first is None or thread.status != "ready":

@@ -109,6 +109,22 @@ def test_a_thread_is_opened_also_for_a_line_that_had_to_wait_before(ground: Grou
     assert [one.kind for one in ground.send_all(STAFF)] == ["thread", "relay"]
 
 
+def test_a_thread_that_is_shut_again_before_the_line_is_there_is_opened_again(
+    ground: Ground,
+) -> None:
+    lay_out(ground)
+    tell(ground, "one")
+    for _ in range(3):
+        post = claimed(ground)
+        assert post.kind == "relay"
+        assert ground.do(setbacks.thread_shut, row_id=post.id, error="closed", now=ground.now)
+        opens = claimed(ground)
+        assert (opens.kind, opens.message_id, opens.state) == ("thread", "31", "open")
+        ground.sent(opens)
+    assert [one.kind for one in ground.send_all(STAFF)] == ["relay"]
+    assert ground.row(staff_thread).status == "ready"
+
+
 def test_a_thread_that_stays_shut_is_not_opened_for_ever(ground: Ground) -> None:
     lay_out(ground)
     tell(ground, "one")

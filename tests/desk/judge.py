@@ -15,6 +15,7 @@ MACHINE = "quite slowly"  # in every sentence of the machine's, and in nobody el
 ANSWER = " ".join(f"Go to page {n} and read it {MACHINE}." for n in range(4))
 UNTOLD = ("failed", "uncertain")
 _TOKEN = re.compile(r"m\d+m")
+_JOINER = "\u2060"  # adapters put one behind an @ that must call nobody
 
 
 @dataclass
@@ -237,18 +238,19 @@ class Judge(ABC):
         known = {row.message_id for row in facts.outbox if row.message_id}
         known |= {row.message_id for row in facts.pair}
         unsure = Counter(
-            row.text.strip()
+            row.text.replace(_JOINER, "").strip()
             for row in facts.outbox
             if row.state in ("uncertain", "withdrawn")
             # Staff say that it arrived: nobody knows which one it is.
             or (row.state == "sent" and row.kind in ("relay", "notice") and not row.message_id)
         )
-        for place, number, text in self.shown():
-            if number in known or not text.strip() or text.strip() == "…":
+        for place, number, shown in self.shown():
+            text = shown.replace(_JOINER, "").strip()
+            if number in known or text in ("", "…"):
                 continue
-            if unsure[text.strip()] <= 0:
+            if unsure[text] <= 0:
                 yield f"shown in {place}, and nobody knows of it: {text[:60]!r}"
-            unsure[text.strip()] -= 1
+            unsure[text] -= 1
         copies = Counter(
             (row.history_id, row.staff_thread_id, row.part)
             for row in facts.outbox

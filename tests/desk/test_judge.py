@@ -22,8 +22,10 @@ WORDS = "Thank you for telling me."
 class Stage(Telegram):
     """A platform that shows one message of the bot's."""
 
+    words = WORDS
+
     def shown(self) -> list[tuple[str, str, str]]:
-        return [("11", "7", WORDS)]
+        return [("11", "7", self.words)]
 
 
 @pytest.fixture
@@ -59,6 +61,12 @@ def test_a_message_that_staff_called_arrived_is_known_though_nobody_knows_its_id
 def test_a_message_that_no_row_accounts_for_is_told(stage: Stage, row: dict[str, str]) -> None:
     [told] = stage._once(facts(outbox=[post(**row)]))
     assert told.startswith("shown in 11, and nobody knows of it")
+
+
+def test_a_name_that_was_kept_from_ringing_is_the_same_text(stage: Stage) -> None:
+    stage.words = "/contact @\u2060NAME opens a case"
+    named = post(text="/contact @NAME opens a case", state="uncertain")
+    assert list(stage._once(facts(outbox=[named]))) == []
 
 
 def test_the_refusal_of_one_message_does_not_excuse_another(stage: Stage) -> None:
