@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+CERTIFICATES = Path("/etc/ssl/certs")
 PACKAGES = "ca-certificates"  # what the slim image has beyond a minimal root: nothing else
 _VALUE = re.compile(r"\$\{(\w+)(?::\+([^}]*))?\}|\$(\w+)")
 
@@ -179,17 +180,26 @@ class Builder:
             return []
         return [name for name in names if not self._sent(Path(folder) / name)]
 
+    def _certificates(self) -> Path:
+        """Copy this machine's certificates: a step that installs some must not change them here."""
+        copy = self._work / "certificates"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(CERTIFICATES, copy, symlinks=True)
+        return copy
+
     def _run(self, image: Image, script: str) -> None:
         env = image.env | {k: v for k, v in image.args.items() if v} | self._extra
         lines = [f"mount -t proc proc {image.root}/proc", f"mount --bind /dev {image.root}/dev"]
-        for bind in (*self._binds, Path("/etc/resolv.conf"), Path("/etc/ssl/certs")):
+        shared = {bind: bind for bind in (*self._binds, Path("/etc/resolv.conf"))}
+        shared[CERTIFICATES] = self._certificates()
+        for bind, here in shared.items():
             inside = image.root / str(bind).lstrip("/")
             if bind.is_dir():
                 inside.mkdir(parents=True, exist_ok=True)
             else:
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 inside.touch()
-            lines.append(f"mount --bind {bind} {inside}")
+            lines.append(f"mount --bind {here} {inside}")
         inner = f"cd {image.folder} && {script}"
         lines.append(f"exec /usr/sbin/chroot {image.root} /bin/sh -ec {shlex.quote(inner)}")
         done = subprocess.run(
