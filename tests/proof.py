@@ -17,6 +17,7 @@ import pytest
 
 HEAD = ("area", "what was tried", "size", "seed", "violations", "seconds")
 _KEPT = pytest.StashKey[list[dict[str, str]]]()
+_ASKED = {"share": 1.0}  # of the long suites' size; known before any test is imported
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_KEPT] = []
+    _ASKED["share"] = config.getoption("--proof-share")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,17 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("proof_short") is None)
 
 
+def share(size: int) -> int:
+    """Return how much of a long suite's size is asked for; at least 1."""
+    return max(1, round(size * _ASKED["share"]))
+
+
 class Ledger:
     """What one test enters."""
 
-    def __init__(self, enter: Callable[[dict[str, str]], None], share: float) -> None:
+    share = staticmethod(share)
+
+    def __init__(self, enter: Callable[[dict[str, str]], None]) -> None:
         self._enter = enter
         self._begun = time.perf_counter()
-        self._share = share
-
-    def share(self, size: int) -> int:
-        """Return how much of a long suite's size is asked for; at least 1."""
-        return max(1, round(size * self._share))
 
     def __call__(
         self, area: str, what: str, size: str, violations: Sequence[object], *, seed: object = "-"
@@ -78,7 +82,7 @@ class Ledger:
 def proof(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     """Let a test enter what it has tried; one that enters nothing proves nothing."""
     lines: list[dict[str, str]] = []
-    yield Ledger(lines.append, request.config.getoption("--proof-share"))
+    yield Ledger(lines.append)
     request.node.user_properties.extend(("proof", line) for line in lines)
 
 

@@ -139,7 +139,7 @@ async def test_two_thousand_events_are_stored_once_or_parked_with_their_reason(
 @pytest.mark.timeout(900)
 async def test_twenty_thousand_events(tmp_path: Path, proof: Ledger) -> None:
     seed = random.SystemRandom().randrange(10**9)
-    figures = await played(tmp_path, 20_000, seed)
+    figures = await played(tmp_path, proof.share(20_000), seed)
     what = "Discord: events made up, broken and repeated: stored once, parked or nothing of ours"
     size = ", ".join(f"{number:,} {name}" for name, number in figures.items())
     proof("platforms", what, size, [], seed=seed)

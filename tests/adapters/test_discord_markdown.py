@@ -15,6 +15,7 @@ from core.markdown import code, read, within
 from core.message import Place, Post, TextLimit
 from core.split import split
 from tests.markdowns import ANY, MADE
+from tests.proof import share
 
 LIMIT = TextLimit(size=2000)
 MANY = 200
@@ -189,7 +190,7 @@ def test_plain_words_are_never_formatted(text: str) -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
 @given(ANY)
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=share(10_000), deadline=None)
 def test_ten_thousand_texts_are_within_discords_limits(text: str) -> None:
     check(text)
     check_plain(text[:800])
@@ -198,6 +199,6 @@ def test_ten_thousand_texts_are_within_discords_limits(text: str) -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
 @given(MADE)
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=share(10_000), deadline=None)
 def test_ten_thousand_replies_keep_their_formatting(text: str) -> None:
     check_made(text)

@@ -15,6 +15,7 @@ from core.markdown import read
 from core.message import Place, Post, TextLimit
 from core.split import split
 from tests.markdowns import ANY, MADE
+from tests.proof import share
 
 LIMIT = TextLimit(size=4096, utf16=True)
 MANY = 200
@@ -192,7 +193,7 @@ def test_what_a_model_writes_keeps_its_formatting(text: str) -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
 @given(ANY, HOW)
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=share(10_000), deadline=None)
 def test_ten_thousand_texts_are_within_telegrams_limits(text: str, how: dict[str, bool]) -> None:
     check(text, **how)
 
@@ -200,6 +201,6 @@ def test_ten_thousand_texts_are_within_telegrams_limits(text: str, how: dict[str
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
 @given(MADE)
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=share(10_000), deadline=None)
 def test_ten_thousand_replies_keep_their_formatting(text: str) -> None:
     check_made(text)

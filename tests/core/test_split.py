@@ -9,6 +9,7 @@ from core.markdown import read
 from core.message import TextLimit
 from core.split import graphemes, measure, split
 from tests.markdowns import ANY, MADE
+from tests.proof import share
 
 TELEGRAM = TextLimit(size=4096, utf16=True)
 DISCORD = TextLimit(size=2000)
@@ -288,7 +289,7 @@ def test_each_part_of_what_a_model_writes_is_valid_by_itself(text: str, limit: T
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
 @given(ANY, st.one_of(small, real))
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=share(10_000), deadline=None)
 def test_ten_thousand_texts_are_split_without_loss(text: str, limit: TextLimit) -> None:
     check_any(text, limit)
 
@@ -296,6 +297,6 @@ def test_ten_thousand_texts_are_split_without_loss(text: str, limit: TextLimit) 
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
 @given(MADE, st.one_of(roomy, real))
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=share(10_000), deadline=None)
 def test_each_part_of_ten_thousand_is_valid_by_itself(text: str, limit: TextLimit) -> None:
     check_made(text, limit)
