@@ -43,6 +43,11 @@ class Facts:
         return [(row.case_id, lines[row.inbox_id]) for row in found if row.inbox_id in lines]
 
 
+def _words(text: str) -> str:
+    """Return a text as whoever reads it has it before them."""
+    return text.replace(_JOINER, "").strip()
+
+
 class Judge(ABC):
     """Knows what was said and done, and reads from the tables what came of it."""
 
@@ -238,14 +243,14 @@ class Judge(ABC):
         known = {row.message_id for row in facts.outbox if row.message_id}
         known |= {row.message_id for row in facts.pair}
         unsure = Counter(
-            row.text.replace(_JOINER, "").strip()
+            _words(row.text)
             for row in facts.outbox
             if row.state in ("uncertain", "withdrawn")
             # Staff say that it arrived: nobody knows which one it is.
             or (row.state == "sent" and row.kind in ("relay", "notice") and not row.message_id)
         )
         for place, number, shown in self.shown():
-            text = shown.replace(_JOINER, "").strip()
+            text = _words(shown)
             if number in known or text in ("", "…"):
                 continue
             if unsure[text] <= 0:
