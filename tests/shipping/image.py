@@ -200,6 +200,8 @@ class Builder:
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 inside.touch()
             lines.append(f"mount --bind {here} {inside}")
+            if here == bind:  # a step may change what is its own, and nothing of this machine
+                lines.append(f"mount -o remount,bind,ro {inside}")
         inner = f"cd {image.folder} && {script}"
         lines.append(f"exec /usr/sbin/chroot {image.root} /bin/sh -ec {shlex.quote(inner)}")
         done = subprocess.run(
