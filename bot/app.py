@@ -72,10 +72,11 @@ class App:
         *,
         probe: Probe = no_probe,
         clock: Clock = time.time,
+        steady: Clock = time.monotonic,
         executor: Callable[[Any], Executor] = WriterThread,
     ) -> None:
         self.settings = settings
-        self.clock = clock
+        self.clock, self.steady = clock, steady
         self._rules = rules_of(settings)
         self.desks = desk_places(settings)
         self._dry_since = 0.0
@@ -339,6 +340,7 @@ class App:
             settings=settings,
             door=self.room,
             clock=self.clock,
+            steady=self.steady,
             texts=self.texts,
             alarm=self._alarmed,
             suggest=Hints(store=self.store),

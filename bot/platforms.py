@@ -23,6 +23,7 @@ class Platforms:
     settings: Settings
     door: Door
     clock: Clock
+    steady: Clock  # never set back or ahead
     texts: Texts
     alarm: Callable[[str, str], None]  # platform, sentence
     suggest: Callable[[str, str], Awaitable[list[str]]]  # what staff may mean while they type
@@ -58,6 +59,7 @@ class Platforms:
             self.door,
             token=text_of(own.token),
             clock=self.clock,
+            steady=self.steady,
             api_base=own.api_base,
             file_base=own.file_base,
             desk_chats=frozenset(self._desks_of("telegram", own.number)),
@@ -80,6 +82,7 @@ class Platforms:
             self.door,
             token=text_of(own.token),
             clock=self.clock,
+            steady=self.steady,
             bot=name,
             api_base=own.api_base,
             gateway_url=own.gateway_url,

@@ -25,7 +25,7 @@ from core.message import (
     TextLimit,
 )
 
-Clock = Callable[[], float]
+Clock = Callable[[], float]  # seconds: of the epoch, or of anything that only goes forward
 Remember = Callable[[str], Awaitable[None]]
 Wanted = Callable[[], Awaitable[bool]]  # may it still be shown? No longer once a human took over
 Probe = Callable[[str], None]

@@ -10,6 +10,7 @@ slash commands, `gates` says what a message in a channel has to pass.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -46,6 +47,7 @@ class DiscordAdapter:
     `questions` names, by the two letters in a button's data, what is asked before it does anything;
     `suggest` completes what staff type after a command; `lost` is what somebody is told whose press
     or command could not be stored. `shards`: connections to the gateway, 0 = as Discord proposes.
+    Its pace and health are told by `steady`, whatever is done to the `clock` of the machine.
     """
 
     platform = "discord"
@@ -57,6 +59,7 @@ class DiscordAdapter:
         *,
         token: str,
         clock: Clock,
+        steady: Clock = time.monotonic,
         bot: str = "main",
         api_base: str = API_BASE,
         gateway_url: str = GATEWAY_URL,
@@ -88,10 +91,10 @@ class DiscordAdapter:
         use_addresses(self._api_base, gateway_url or GATEWAY_URL)
         heard = watch if mode == "watch" else frozenset[str]()
         scope = Scope(bot=bot, watch=heard, desk=desk_channel)
-        places, rights = Places(), Rights(clock)
+        places, rights = Places(), Rights(steady)
         self._places = places
-        self._rest = Rest(token, self._pace, Tally(clock, on_alarm))
-        self._sender = Sender(self._rest, places, rights, self._pace, clock, on_alarm)
+        self._rest = Rest(token, self._pace, Tally(steady, on_alarm))
+        self._sender = Sender(self._rest, places, rights, self._pace, steady, on_alarm)
         self._intake = Intake(
             door,
             self._rest,
@@ -112,7 +115,7 @@ class DiscordAdapter:
         self._supervisor = Supervisor(
             token,
             self._intake,
-            clock=clock,
+            clock=steady,
             pace=self._pace,
             backoff=backoff,
             on_alarm=on_alarm,

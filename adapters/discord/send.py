@@ -133,7 +133,8 @@ class Sender:
     async def typing(self, place: Place) -> None:
         """Show that somebody is thinking; it lasts ten seconds. Raises DeliveryError."""
         channel, now = place.thread or place.chat, self._clock()
-        if now - (self._typed.get(channel) or 0.0) < _TYPING:
+        shown_at = self._typed.get(channel)
+        if shown_at is not None and now - shown_at < _TYPING:
             return
         self._typed.put(channel, now)
         client = await self._rest.open()

@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import re
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -46,7 +47,10 @@ def _nobody(_problem: str) -> None:
 
 
 class TelegramAdapter:
-    """One bot account on Telegram. See core.ports.Adapter for what each method promises."""
+    """One bot account on Telegram. See core.ports.Adapter for what each method promises.
+
+    Its pace and health are told by `steady`, whatever is done to the `clock` of the machine.
+    """
 
     platform = "telegram"
     limit = TextLimit(size=4096, utf16=True)
@@ -57,6 +61,7 @@ class TelegramAdapter:
         *,
         token: str,
         clock: Clock,
+        steady: Clock = time.monotonic,
         api_base: str = API_BASE,
         file_base: str = FILE_BASE,
         desk_chats: frozenset[str] = frozenset(),
@@ -104,8 +109,8 @@ class TelegramAdapter:
         )
         self._poll = Poll(self._poll_transport, f"{api_base}{token}", poll_timeout)
         window = 3 * (poll_timeout if mode == "polling" else _WEBHOOK_CHECK)
-        self._pulse = Pulse(clock, window, on_alarm)
-        self._line = Line(clock)
+        self._pulse = Pulse(steady, window, on_alarm)
+        self._line = Line(steady)
         self._sender = Sender(self._bot, self._line)
         self._carrier = Carrier(self._bot, self._line)
         self._loose: set[asyncio.Task[None]] = set()  # calls that nobody waits for
@@ -117,7 +122,7 @@ class TelegramAdapter:
             admins=admin_commands or {},
             staff=staff_commands or {},
         )
-        self._groups = Groups(self._bot, self._line, clock, self._task)
+        self._groups = Groups(self._bot, self._line, steady, self._task)
 
     async def run(self) -> None:
         """Serve until cancelled. Survives every fault of the platform; never returns early."""

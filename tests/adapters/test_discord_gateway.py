@@ -213,7 +213,7 @@ async def test_the_days_budget_of_sessions_is_not_spent_in_an_hour() -> None:
     async with DiscordFake() as fake:
         fake.closes = [4000] * 1000
         now = [1_000_000.0]
-        async with started(fake, Recorder(), clock=lambda: now[0]) as heed:
+        async with started(fake, Recorder(), steady=lambda: now[0]) as heed:
             own = heed._supervisor
             own._sessions.extend([now[0]] * 500)
             assert own._pause(1) >= 300.0 * 0.8

@@ -145,7 +145,7 @@ async def test_a_whisper_whose_right_is_lost_becomes_an_ordinary_message() -> No
 
 async def test_a_quarter_of_an_hour_later_no_whisper_is_tried() -> None:
     now = [time.time()]
-    async with DiscordFake() as fake, running(fake, Recorder(), clock=lambda: now[0]) as heed:
+    async with DiscordFake() as fake, running(fake, Recorder(), steady=lambda: now[0]) as heed:
         used = fake.slash("kim", "why", channel=fake.desk)
         await answered(used)
         now[0] += 895.0

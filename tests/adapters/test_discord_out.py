@@ -55,7 +55,7 @@ async def test_a_broken_send_is_repeated_with_its_nonce_and_makes_one_message(
 async def test_a_send_is_not_repeated_once_discord_may_have_forgotten_its_nonce() -> None:
     async with DiscordFake() as fake:
         hours, pace = itertools.count(0.0, 3600.0), replace(QUICK, silence=1e12)
-        async with running(fake, Recorder(), clock=lambda: next(hours), pace=pace) as heed:
+        async with running(fake, Recorder(), steady=lambda: next(hours), pace=pace) as heed:
             fake.fail(POSTS, "reset", apply=True)
             with pytest.raises(OutcomeUnknown):
                 await heed.deliver(post(fake.dm("ann"), "only once"), keep)

@@ -118,7 +118,7 @@ async def test_in_a_group_a_placeholder_gets_no_words_that_came_too_late(
     fake: TelegramFake, now: Now
 ) -> None:
     memory = Memory()
-    async with sending(fake, clock=now) as bot:
+    async with sending(fake, steady=now) as bot:
         await bot.preview(TOWN, sketch("Hel", wanted=Taken(0).wanted), memory)
         assert fake.texts(GROUP) == ["…"]
         assert len(memory.ids) == 1  # so that it can be taken back
@@ -133,7 +133,7 @@ async def test_in_a_group_the_placeholder_is_remembered_before_it_is_edited(
     async def remember(message_id: str) -> None:
         order.append(f"{message_id} {fake.texts(GROUP)}")
 
-    async with sending(fake, clock=now) as bot:
+    async with sending(fake, steady=now) as bot:
         await bot.preview(TOWN, sketch("Hel", reply_to=str(asked)), remember)
         [line] = [one for one in fake.seen(GROUP) if one.who == "bot"]
         assert order == [f"{line.message_id} ['…']"]
@@ -144,7 +144,7 @@ async def test_the_answer_comes_into_the_message_that_showed_it(
     fake: TelegramFake, now: Now
 ) -> None:
     memory = Memory()
-    async with sending(fake, clock=now) as bot:
+    async with sending(fake, steady=now) as bot:
         await shown(bot, "Hel", memory)
         receipt = await bot.deliver(post("reply", "Hello, Ann.", GROUP), memory)
         assert receipt.message_id == memory.ids[0]
@@ -158,7 +158,7 @@ async def test_a_call_that_hangs_keeps_the_writing_waiting_for_a_moment_only(
 ) -> None:
     monkeypatch.setattr("adapters.telegram.sketch.PATIENCE", 0.1)
     memory = Memory()
-    async with sending(fake, clock=now, call_timeout=0.8) as bot:
+    async with sending(fake, steady=now, call_timeout=0.8) as bot:
         await shown(bot, "Hel", memory)
         now.at += 5.0
         fake.fail("editMessageText", "hang", seconds=3.0)
@@ -173,7 +173,7 @@ async def test_a_call_that_hangs_keeps_the_writing_waiting_for_a_moment_only(
 
 async def test_unfinished_text_is_cut_where_a_message_ends(fake: TelegramFake, now: Now) -> None:
     memory = Memory()
-    async with sending(fake, clock=now) as bot:
+    async with sending(fake, steady=now) as bot:
         await shown(bot, "🎈" * 3000, memory)
     assert fake.texts(GROUP) == ["🎈" * 2048]
 
@@ -183,7 +183,7 @@ async def test_a_refusal_ends_what_is_unfinished_and_raises_nothing(
 ) -> None:
     memory = Memory()
     fake.fail("sendMessage", "403", text="Forbidden: bot was kicked from the group chat")
-    async with sending(fake, clock=now) as bot:
+    async with sending(fake, steady=now) as bot:
         for text in ("Hel", "Hello"):
             await shown(bot, text, memory)
             now.at += 5.0
@@ -226,7 +226,7 @@ def texts(hub: DiscordFake) -> list[str]:
 
 @pytest.fixture
 async def bot(hub: DiscordFake, now: Now) -> AsyncIterator[DiscordAdapter]:
-    one = discord_adapter(hub, Recorder(), clock=now)
+    one = discord_adapter(hub, Recorder(), steady=now)
     yield one
     await one._sender.close()
     await one._rest.close()

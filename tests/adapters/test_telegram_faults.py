@@ -168,7 +168,7 @@ async def test_silence_for_three_poll_times_is_failing_and_told_once(
     fake: TelegramFake, door: Recorder
 ) -> None:
     now, alarms = [1000.0], []
-    async with running(fake, door, clock=lambda: now[0], on_alarm=alarms.append) as bot:
+    async with running(fake, door, steady=lambda: now[0], on_alarm=alarms.append) as bot:
         await fake.until(lambda: bot.health().state == "ok")
         fake.fail("getUpdates", "502", 1_000_000)
         await fake.until(lambda: len(fake.called("getUpdates")) > 3)

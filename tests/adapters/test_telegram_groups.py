@@ -92,7 +92,7 @@ async def test_after_ten_minutes_the_list_is_asked_for_again_when_somebody_write
     fake: TelegramFake, door: Recorder
 ) -> None:
     now = [1000.0]
-    async with running(fake, door, clock=lambda: now[0]):
+    async with running(fake, door, steady=lambda: now[0]):
         fake.say(GROUP, BEN, "/why@HeedBot")
         await fake.until(lambda: door.messages)
         fake.promote(GROUP, BEN)  # the bot is no administrator: nobody tells it

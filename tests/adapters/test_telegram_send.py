@@ -437,7 +437,7 @@ async def test_a_preview_is_a_draft_in_private_chats_at_most_once_a_second(
 ) -> None:
     now, memory = [1000.0], Memory()
     private = Place(platform="telegram", bot="4242", chat=str(ANN))
-    async with sending(fake, clock=lambda: now[0]) as bot:
+    async with sending(fake, steady=lambda: now[0]) as bot:
         await bot.preview(private, sketch("Hel"), memory)
         await bot.preview(private, sketch("Hello"), memory)
         assert fake.drafts(ANN) == ["Hel"]
@@ -456,7 +456,7 @@ async def test_a_draft_that_hangs_keeps_no_reply_waiting(
     monkeypatch.setattr("adapters.telegram.sketch.PATIENCE", 0.1)
     now, memory = [1000.0], Memory()
     private = Place(platform="telegram", bot="4242", chat=str(ANN))
-    async with sending(fake, clock=lambda: now[0], call_timeout=30.0) as bot:
+    async with sending(fake, steady=lambda: now[0], call_timeout=30.0) as bot:
         fake.fail("sendMessageDraft", "hang")
         async with asyncio.timeout(2):
             await bot.preview(private, sketch("Hel"), memory)

@@ -45,11 +45,6 @@ class Discord(Stage):
     def _up(self) -> bool:
         return self._adapter.health().state == "ok"
 
-    async def later(self, seconds: float) -> None:
-        self.clock.ahead += seconds
-        self.fake.raw('{"op": 11, "d": null}')  # or its gateway would seem to be silent so long
-        await super().later(0.0)
-
     def user(self, person: str) -> str:
         return self.fake.person(person)
 

@@ -60,15 +60,20 @@ COMMAND_OF: Mapping[str, str] = {  # a button's fixed text -> what does the same
 
 
 class Moment:
-    """A clock that runs by itself, can jump, and can stand still."""
+    """The clocks of a test: they run by themselves and can jump; the wall clock can stand still."""
 
     def __init__(self) -> None:
-        self.ahead = 0.0
+        self.ahead = 0.0  # seconds that the wall clock is ahead,
+        self.passed = 0.0  # and those that the adapters believe to have passed
         self.stopped: float | None = None
 
     def __call__(self) -> float:
         """Return what time it is."""
         return time.time() + self.ahead if self.stopped is None else self.stopped
+
+    def steady(self) -> float:
+        """Return the time by which the adapters judge their connections."""
+        return time.monotonic() + self.passed
 
 
 async def until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
@@ -128,7 +133,7 @@ class Stage(ABC):
         self._sections |= sections
         settings = settings_for(self.folder, **(self._own_sections() | self._sections))
         self.killed.clear()
-        self.app = App(settings, probe=self._probe, clock=self.clock)
+        self.app = App(settings, probe=self._probe, clock=self.clock, steady=self.clock.steady)
         self._connect(self.app, settings)
         if self.engine is not None:
             await self.app.mind.swap(self.engine)

@@ -43,6 +43,10 @@ class Telegram(Stage):
     def _up(self) -> bool:
         return len(self.fake.called("getUpdates")) > self._polls
 
+    async def later(self, seconds: float) -> None:
+        self.clock.passed += seconds  # a chat that Telegram asked to wait has waited
+        await super().later(seconds)
+
     def user(self, person: str) -> str:
         return str(IDS[person])
 

@@ -71,14 +71,24 @@ class Town(TelegramFake):
 
 
 class Moment:
-    """The clock of a whole test: it runs by itself, and can jump."""
+    """The clocks of a whole test: they run by themselves, and can jump."""
 
     def __init__(self) -> None:
-        self.ahead = 0.0  # seconds
+        self.ahead = 0.0  # seconds that the wall clock is ahead,
+        self.passed = 0.0  # and those that the adapters believe to have passed
 
     def __call__(self) -> float:
         """Return what time it is."""
         return time.time() + self.ahead
+
+    def lapse(self, seconds: float) -> None:
+        """Let so many seconds pass at once by every clock."""
+        self.ahead += seconds
+        self.passed += seconds
+
+    def steady(self) -> float:
+        """Return the time by which the adapters judge their connections."""
+        return time.monotonic() + self.passed
 
 
 async def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -116,9 +126,8 @@ class Heed:
         await until(partial(_up, self))
 
     async def later(self, seconds: float) -> None:
-        """Let so many seconds pass at once, for Heed and for both platforms."""
+        """Let so many seconds pass at once by the wall clock, for Heed and for both platforms."""
         self.clock.ahead += seconds
-        self.discord.raw('{"op": 11, "d": null}')  # or its gateway would seem to be silent so long
         await self.app.clockwork.tick()
         await self.app.waits.refresh()
         waiting = partial(receipts.open_lanes, now=self.clock(), quiet=0.0)
@@ -410,7 +419,7 @@ def _settings(
 async def _connected(settings: Settings, clock: Moment) -> AsyncIterator[House]:
     """Start a Heed as `heed run` does it, without the page."""
     prepare(settings.database.url)
-    app = App(settings, clock=clock)
+    app = App(settings, clock=clock, steady=clock.steady)
     app.connect()
     running = asyncio.create_task(app.run())
     try:

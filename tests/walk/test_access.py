@@ -149,7 +149,7 @@ async def test_who_manages_a_group_is_answered_and_never_scored(tmp_path: Path) 
     async with heed_on(tmp_path, telegram={"watch": (str(GROUP),)}) as heed:
         heed.telegram.group(GROUP)
         heed.telegram.promote(GROUP, MAYA)
-        heed.clock.ahead += 601  # what was known of that group before there was one is old
+        heed.clock.lapse(601)  # what was known of that group before there was one is old
         heed.telegram.let_in(GROUP, by=MAYA)
         await heed.settled(kind="joined")
         name = f"@{heed.telegram.username}"

@@ -251,7 +251,7 @@ async def test_19_a_long_flood_limit_is_told_to_staff(heed: Heed) -> None:
     heed.telegram.say(DESK, ANA, "It is paid back.", thread=topic)
     await until(lambda: any("90 s" in line for line in heed.read(DESK, topic)))
     assert not any("paid back" in text for text in heed.read(MAYA))
-    heed.clock.ahead += 91
+    heed.clock.lapse(91)
     heed.app.handoff.ring([("person", 1)])
     await until(lambda: heed.read(MAYA)[-1].endswith("It is paid back."))
 
