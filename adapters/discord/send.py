@@ -23,7 +23,7 @@ from adapters.discord.places import OURS, Places
 from adapters.discord.recent import Recent
 from adapters.discord.rest import BROKEN, Pace, Rest, outcome, while_wanted
 from adapters.discord.sketch import Sketcher
-from adapters.discord.threads import Threads, ajar
+from adapters.discord.threads import Threads
 from core.errors import (
     DeliveryError,
     NoThread,
@@ -191,7 +191,7 @@ class Sender:
             if error.code != _ARCHIVED:
                 raise
             try:
-                async with ajar(client, _ids(post)[0]):
+                async with self._threads.ajar(client, str(_ids(post)[0])):
                     await self._alter(client, post)
             except discord.Forbidden:
                 raise error from None  # it is not ours to open: it stays shut

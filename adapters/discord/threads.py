@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 import discord
 from discord.http import handle_message_parameters
@@ -30,9 +32,14 @@ _MOST_TAGS = 5
 
 
 class Threads:
-    """Makes and changes threads; raises what the library raises."""
+    """Makes and changes threads; raises what the library raises.
+
+    One at a time opens or closes a thread: a card is drawn beside the posts of its case, and would
+    close what these opened meanwhile.
+    """
 
     def __init__(self) -> None:
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._named: Recent[str] = Recent(1000)  # the name last given: two changes in 10 minutes
 
     async def make(self, client: discord.Client, post: Post) -> Receipt:
@@ -64,17 +71,38 @@ class Threads:
     async def update(self, client: discord.Client, post: Post) -> Receipt:
         """Bring name, tag and openness up to date; nothing to change is a success."""
         thread = str(post.message_id)
-        now: Mapping[str, Any] = await client.http.get_channel(int(thread))
-        changes = await self._changes(client, now, post)
-        shut = now["thread_metadata"]["archived"]
-        if shut and changes.get("archived", True) and {"name", "applied_tags"} & changes.keys():
-            await client.http.edit_channel(int(thread), archived=False)  # else nothing can change
-            changes["archived"] = True
-        if changes:
-            await _edit(client, thread, changes)
+        async with self._turn(thread):
+            now: Mapping[str, Any] = await client.http.get_channel(int(thread))
+            changes = await self._changes(client, now, post)
+            shut = now["thread_metadata"]["archived"]
+            if shut and changes.get("archived", True) and {"name", "applied_tags"} & changes.keys():
+                await client.http.edit_channel(int(thread), archived=False)  # or nothing changes
+                changes["archived"] = True
+            if changes:
+                await _edit(client, thread, changes)
         if "name" in changes:
             self._named.put(thread, changes["name"])
         return Receipt(message_id=thread, thread=thread)
+
+    @asynccontextmanager
+    async def ajar(self, client: discord.Client, thread: str) -> AsyncIterator[None]:
+        """Hold a shut thread open for a change in it: a message there cannot be edited.
+
+        One that turns out to be open, because its case woke meanwhile, stays open.
+        """
+        async with self._turn(thread):
+            now: Mapping[str, Any] = await client.http.get_channel(int(thread))
+            shut = now["thread_metadata"]["archived"]
+            if shut:
+                await client.http.edit_channel(int(thread), archived=False)
+            try:
+                yield
+            finally:
+                if shut:
+                    await client.http.edit_channel(int(thread), archived=True)
+
+    def _turn(self, thread: str) -> asyncio.Lock:
+        return self._turns.setdefault(thread, asyncio.Lock())
 
     async def _changes(
         self, client: discord.Client, now: Mapping[str, Any], post: Post
@@ -98,16 +126,6 @@ class Threads:
             if tags != before and parent["type"] in _FORUMS:
                 changes["applied_tags"] = tags
         return changes
-
-
-@asynccontextmanager
-async def ajar(client: discord.Client, thread: int) -> AsyncIterator[None]:
-    """Hold an archived thread open for a change in it: a message there cannot be edited."""
-    await client.http.edit_channel(thread, archived=False)
-    try:
-        yield
-    finally:
-        await client.http.edit_channel(thread, archived=True)
 
 
 async def _edit(client: discord.Client, thread: str, changes: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -133,6 +134,29 @@ async def test_what_changes_in_a_shut_thread_leaves_it_shut() -> None:
         fake.denied.add((fake.desk, "lock"))
         with pytest.raises(ThreadShut, match="50083"):
             await heed.deliver(post(fake.desk, "new", kind="redraw", **there), keep)
+
+
+@pytest.mark.parametrize("woken", ["before", "meanwhile"])
+async def test_a_card_drawn_while_its_case_wakes_leaves_the_thread_open(woken: str) -> None:
+    async with DiscordFake() as fake, running(fake, Recorder()) as heed:
+        thread = (await heed.deliver(topic(fake.desk), keep)).thread
+        card = await heed.deliver(post(fake.desk, "card", thread=thread), keep)
+        await heed.deliver(topic(fake.desk, "", "snoozed", message_id=thread), keep)
+        there = {"thread": thread, "message_id": card.message_id}
+        awake = topic(fake.desk, "", "human", message_id=thread)
+        fake.fail("PATCH /channels/*/messages/*", "50083")  # it was shut at that moment
+        if woken == "before":
+            await heed.deliver(awake, keep)
+            await heed.deliver(post(fake.desk, "new", kind="redraw", **there), keep)
+        else:
+            fake.fail("PATCH /channels/*/messages/*", "429", retry_after=0.3)
+            drawing = heed.deliver(post(fake.desk, "new", kind="redraw", **there), keep)
+            drawn = asyncio.create_task(drawing)
+            await until(lambda: meta(fake, thread) == (False, False))
+            await heed.deliver(awake, keep)
+            await drawn
+        assert meta(fake, thread) == (False, False)
+        assert fake.transcript(thread) == [("Heed", "new")]
 
 
 async def test_a_deleted_thread_is_gone_whatever_is_done_there() -> None:
