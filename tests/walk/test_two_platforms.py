@@ -60,6 +60,18 @@ async def test_a_person_on_telegram_is_helped_by_staff_on_discord(tmp_path: Path
         await _forgotten(heed, thread)
 
 
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+async def test_a_clock_that_is_set_keeps_nobody_waiting(tmp_path: Path, jump: float) -> None:
+    async with heed_on(tmp_path, on=("telegram", "discord"), staff="telegram") as heed:
+        await heed.says(MAYA, KIND)
+        await heed.writes("ana", KIND)
+        heed.clock.ahead += jump
+        await heed.says(MAYA, f"{KIND} again")
+        await heed.writes("ana", f"{KIND} again")
+        assert len(heed.read(MAYA)) == len(heed.heard(heed.discord.dm("ana"))) == 2
+        assert all(one.health().state == "ok" for one in heed.app.adapters.values())
+
+
 async def _forgotten(heed: Heed, thread: str) -> None:
     heed.telegram.say(MAYA, MAYA, "/forget yes")
     await until(lambda: heed.read(MAYA)[-1].startswith("Done: "))
