@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.adapters.desk_twin import DeskTwin
 from tests.page.conftest import Serving
@@ -109,6 +109,22 @@ def test_who_asked_to_be_told_hears_it_wherever_they_look(staff: Page, serving: 
     staff.locator("#rows a", has_text="Maya").click()
     expect(staff.locator(".head h2")).to_contain_text("Maya")
     expect(staff).to_have_title("(2) Heed")
+
+
+def test_what_happens_before_the_page_listens_is_shown_once_it_does(
+    staff: Page, serving: Serving
+) -> None:
+    maya = add(serving, "Maya")
+
+    def late(route: Route) -> None:
+        add(serving, "Kim")
+        serving.call(lambda desk: desk.hear(maya, "are you there?"))
+        route.continue_()
+
+    staff.route("**/desk/events*", late, times=1)
+    visit(staff, serving, f"/desk/{maya['id']}")
+    expect(staff.locator("#rows li")).to_have_count(2)
+    expect(staff.locator(".line.user")).to_have_count(2)
 
 
 def test_nothing_moves_under_the_pointer(staff: Page, serving: Serving) -> None:

@@ -306,15 +306,11 @@ function connect() {
   stream?.close();
   const now = shownCase();
   const mine = new EventSource(`/desk/events${now ? `?case=${now}` : ""}`);
-  let before = false;
   stream = mine;
   mine.addEventListener("listening", () => {
     find("live").textContent = "";
-    if (before) {
-      refreshQueue();
-      refreshCase();
-    }
-    before = true;
+    refreshQueue(); // what happened since the page was drawn, or since the last stream, was not heard
+    refreshCase();
   });
   mine.addEventListener("queue", (event) => {
     const told = JSON.parse(event.data);
