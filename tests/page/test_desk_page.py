@@ -127,6 +127,88 @@ def test_what_happens_before_the_page_listens_is_shown_once_it_does(
     expect(staff.locator(".line.user")).to_have_count(2)
 
 
+@contextmanager
+def held(page: Page, where: str) -> Iterator[list[Route]]:
+    """Keep the requests of one address waiting until the end; they are answered then."""
+    waiting: list[Route] = []
+    over = False
+
+    def hold(route: Route) -> None:
+        if over:
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    page.route(where, hold)
+    yield waiting
+    over = True
+    with page.expect_response(where):
+        for route in waiting:
+            route.continue_()
+    page.wait_for_timeout(300)
+    page.unroute(where)
+
+
+def asked(page: Page, waiting: list[Route]) -> None:
+    for _ in range(500):
+        if waiting:
+            return
+        page.wait_for_timeout(10)
+    raise AssertionError("nothing was asked for")
+
+
+def test_a_case_that_was_left_does_not_come_back(staff: Page, serving: Serving) -> None:
+    maya, kim, _ = (add(serving, who) for who in ("Maya", "Kim", "Lu"))
+    visit(staff, serving, f"/desk/{maya['id']}")
+    with held(staff, f"**/desk/{maya['id']}") as waiting:
+        serving.call(lambda desk: desk.hear(maya, "are you there?"))
+        asked(staff, waiting)
+        staff.locator("#rows a", has_text="Kim").click()
+        expect(staff.locator(".head h2")).to_contain_text("Kim")
+    expect(staff.locator(".head h2")).to_contain_text("Kim")
+    expect(staff).to_have_url(f"{serving.url}/desk/{kim['id']}")
+    with held(staff, f"**/desk/{maya['id']}") as waiting:
+        staff.locator("#rows a", has_text="Maya").click()
+        asked(staff, waiting)
+        staff.locator("#rows a", has_text="Lu").click()
+        expect(staff.locator(".head h2")).to_contain_text("Lu")
+    expect(staff.locator(".head h2")).to_contain_text("Lu")
+
+
+def test_what_came_of_an_answer_keeps_out_of_the_next_case(staff: Page, serving: Serving) -> None:
+    maya = add(serving, "Maya")
+    add(serving, "Kim")
+    visit(staff, serving, f"/desk/{maya['id']}")
+    staff.locator("#answer").fill("for Maya")
+    with held(staff, f"**/desk/{maya['id']}/act") as waiting:
+        staff.get_by_role("button", name="Send", exact=True).click()
+        asked(staff, waiting)
+        staff.locator("#rows a", has_text="Kim").click()
+        expect(staff.locator(".head h2")).to_contain_text("Kim")
+        staff.locator("#answer").fill("for Kim")
+    expect(staff.locator(".head h2")).to_contain_text("Kim")
+    expect(staff.locator("#answer")).to_have_value("for Kim")
+    staff.locator("#rows a", has_text="Maya").click()
+    expect(staff.locator(".line.staff .text")).to_have_text("for Maya")
+    expect(staff.locator("#answer")).to_have_value("")
+
+
+def test_a_refusal_of_a_case_that_was_left_is_told(staff: Page, serving: Serving) -> None:
+    maya = add(serving, "Maya")
+    add(serving, "Kim")
+    visit(staff, serving, f"/desk/{maya['id']}")
+    staff.locator("#answer").fill("for Maya")
+    with held(staff, f"**/desk/{maya['id']}/act") as waiting:
+        staff.get_by_role("button", name="Send", exact=True).click()
+        asked(staff, waiting)
+        staff.locator("#rows a", has_text="Kim").click()
+        expect(staff.locator(".head h2")).to_contain_text("Kim")
+        serving.call(lambda desk: setattr(desk, "holder", "Ben"))
+    expect(staff.locator("#flash")).to_contain_text(f"Case {maya['id']}: ")
+    staff.locator("#rows a", has_text="Maya").click()
+    expect(staff.locator("#answer")).to_have_value("for Maya")
+
+
 def test_nothing_moves_under_the_pointer(staff: Page, serving: Serving) -> None:
     maya, kim = add(serving, "Maya"), add(serving, "Kim")
     visit(staff, serving)

@@ -13,6 +13,10 @@ export function bringText(id) {
   if (find("answer") && texts.get(id)) find("answer").value = texts.get(id);
 }
 
+export function forgetText(id, text) {
+  if (texts.get(id) === text) texts.delete(id);
+}
+
 export function dropText(id) {
   find("answer").value = "";
   texts.delete(id);

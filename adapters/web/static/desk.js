@@ -2,7 +2,7 @@
 // without moving what somebody is looking at, and adds keys, the composer's comforts, a sound.
 // What people wrote is only ever set as textContent, or comes escaped by the server's templates.
 
-import { bringText, compose, dropText, inAnswer, keepText, typed } from "./composer.js";
+import { bringText, compose, dropText, forgetText, inAnswer, keepText, typed } from "./composer.js";
 import { keyOf, morph, morphChildren } from "./morph.js";
 import { all, body, find, said, shownCase } from "./page.js";
 
@@ -215,11 +215,32 @@ body.addEventListener("htmx:beforeSwap", (event) => {
   const html = (xhr.getResponseHeader("content-type") ?? "").startsWith("text/html");
   const digest = xhr.getResponseHeader("heed-digest");
   if (digest) find("filters").querySelector("[name=seen]").value = digest;
+  const late = overtaken(event.detail);
   event.detail.isError = false;
-  event.detail.shouldSwap = html;
+  event.detail.shouldSwap = html && !late;
+  if (late && event.detail.requestConfig.verb === "post") tellLate(event.detail, late);
   if (xhr.status === 401) leave();
   else if (!html && xhr.status >= 400) flash(reason(xhr.responseText));
 });
+
+// What comes of one case when another is on the screen does not push that one aside: somebody writes there.
+
+let opening = ""; // the case last chosen in the queue
+body.addEventListener("htmx:beforeRequest", ({ target }) => {
+  if (target.matches("#rows a")) opening = target.dataset.case;
+});
+
+function overtaken({ target, requestConfig: { elt, path } }) {
+  const about = /^\/desk\/(\d+)/.exec(path)?.[1];
+  if (target.id !== "case" || !about || elt.closest("#flash")) return "";
+  return about === (elt.matches("#rows a") ? opening : shownCase()) ? "" : about;
+}
+
+function tellLate({ xhr, requestConfig: { formData } }, about) {
+  const refusal = new DOMParser().parseFromString(xhr.responseText, "text/html").querySelector("#flash p");
+  if (refusal) flash(`${said.caseN.replace("{n}", about)}: ${refusal.textContent}`);
+  else if (xhr.getResponseHeader("hx-trigger")) forgetText(about, formData.get("text"));
+}
 
 function leave() {
   const next = `/login?next=${encodeURIComponent(location.pathname)}`;
