@@ -24,5 +24,5 @@ def add(serving: Serving, who: str, *said: str, **more: Any) -> dict[str, Any]:
 
 def visit(page: Page, serving: Serving, path: str = "/desk") -> None:
     """Open a page of the desk and wait until it hears what happens."""
-    with page.expect_response("**/desk/events*"):
-        page.goto(serving.url + path)
+    page.goto(serving.url + path)
+    page.locator("body[data-listening]").wait_for()

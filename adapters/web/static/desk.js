@@ -330,6 +330,7 @@ function connect() {
   stream = mine;
   mine.addEventListener("listening", () => {
     find("live").textContent = "";
+    body.dataset.listening = shownCase();
     refreshQueue(); // what happened since the page was drawn, or since the last stream, was not heard
     refreshCase();
   });
@@ -348,6 +349,7 @@ function connect() {
   mine.addEventListener("presence", (event) => presence(JSON.parse(event.data)));
   mine.onerror = () => {
     find("live").textContent = said.offline;
+    delete body.dataset.listening;
     if (mine.readyState !== EventSource.CLOSED) return;
     setTimeout(() => {
       if (stream !== mine) return;
