@@ -136,15 +136,24 @@ class Site:
 
     async def settle(self, seconds: float = 40.0) -> None:
         """Wait until all that anybody wrote is answered."""
-        async with asyncio.timeout(seconds):
-            await asyncio.gather(*self._posts)
-            while not (self._quiet() and await self.ready()):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*self._posts)
+                while not (self._quiet() and await self.ready()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"not quiet after {seconds} s: {[*self.wrong()]}") from None
 
     def _quiet(self) -> bool:
-        wanted = sum(map(len, self.expected.values()))
-        fetched = self.one.updates == self.shop.updates == []
-        return fetched and len(self.on_disk()) >= wanted and not self._open()
+        if self.one.updates or self.shop.updates:  # not fetched
+            return False
+        disk = self.on_disk()
+        kept = all(
+            (platform, bot, n) in disk
+            for which, platform, bot in DOORS
+            for n in self.expected[which]
+        )
+        return kept and not self._open()
 
     def _open(self) -> bool:
         waiting = "SELECT 1 FROM inbox WHERE state = 'waiting'"
