@@ -18,7 +18,7 @@ from tests.markdowns import ANY, MADE
 from tests.proof import share
 
 LIMIT = TextLimit(size=2000)
-MANY = 200
+MANY = 100
 
 
 def post(text: str, kind: Any = "reply", **more: Any) -> Post:

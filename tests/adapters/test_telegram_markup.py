@@ -18,7 +18,7 @@ from tests.markdowns import ANY, MADE
 from tests.proof import share
 
 LIMIT = TextLimit(size=4096, utf16=True)
-MANY = 200
+MANY = 100
 TAKEN = {"bold", "italic", "strikethrough", "spoiler", "code", "pre", "blockquote"}
 CODE = {"code", "pre"}
 

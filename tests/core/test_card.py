@@ -170,7 +170,7 @@ def test_words_of_others_never_ping_format_or_look_like_the_card(platform: str) 
 
 
 @pytest.mark.parametrize("platform", ["telegram", "discord"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     words=st.text(min_size=1, max_size=60), times=st.integers(1, 80), state=st.sampled_from(
         ["queued", "human", "resolved"])

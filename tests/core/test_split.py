@@ -13,7 +13,7 @@ from tests.proof import share
 
 TELEGRAM = TextLimit(size=4096, utf16=True)
 DISCORD = TextLimit(size=2000)
-MANY = 200
+MANY = 100
 
 limits = st.builds(TextLimit, size=st.integers(16, 120), utf16=st.booleans())
 plain = st.text(
