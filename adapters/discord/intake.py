@@ -165,6 +165,8 @@ class Intake:
                 await self._page(channel)
         except (StoreError, NotSent, OutcomeUnknown, *MALFORMED) as error:
             _log.warning("history of channel %s has to wait: %s", channel.id, error)
+            if channel.behind:
+                channel.refusal = error if isinstance(error, StoreError) else None
             return False
         except DeliveryError as error:  # gone, or we may not read it: live messages still come
             _log.warning("history of channel %s cannot be read: %s", channel.id, error)
@@ -190,11 +192,14 @@ class Intake:
         await self._wait_for_older(channel)
         async with channel.lock:
             try:
+                if channel.refusal is not None:  # what it refused is older, and goes first
+                    raise channel.refusal
                 where = await self._where(channel, data)
                 arrival = self._read(data, where, frame)
                 await self._commit(channel, [arrival], snowflake(data["id"]), live=True)
             except (StoreError, DeliveryError) as error:
                 _log.warning("message %s is left to the history: %s", data["id"], error)
+                channel.refusal = error if isinstance(error, StoreError) else None
                 before = max(snowflake(data["id"]) - 1, 1)
                 channel.seen = min(channel.seen or before, before)
                 channel.fall_behind()

@@ -111,6 +111,21 @@ async def test_a_message_that_could_not_be_stored_comes_back_from_the_history() 
         assert door.texts() == ["one", "two"]
 
 
+async def test_what_the_database_refused_goes_before_what_was_written_later() -> None:
+    """However long it took: the history is read again later than the newer message has waited."""
+    door = Recorder()
+    slow, quick = (0.05, 1.0), replace(QUICK, hold=0.2)
+    async with DiscordFake() as fake, running(fake, door, backoff=slow, pace=quick):
+        door.failing = lambda arrivals: any(one.message for one in arrivals)
+        fake.say("ann", "one")
+        await until(lambda: door.refused >= 3)  # when it came, and from the history, twice
+        fake.say("ann", "two")
+        await asyncio.sleep(0.1)
+        door.failing = lambda _: False
+        await until(lambda: len(door.messages) == 2)
+        assert door.texts() == ["one", "two"]
+
+
 async def test_the_cursor_of_a_busy_channel_that_says_nothing_to_us_costs_no_transactions() -> None:
     door = Recorder()
     async with DiscordFake() as fake, running(fake, door):
