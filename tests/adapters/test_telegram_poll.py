@@ -178,10 +178,12 @@ async def test_a_backlog_of_250_is_drained_in_order_per_chat(
 
 async def test_a_second_poller_is_named_as_the_trouble(fake: TelegramFake, door: Recorder) -> None:
     other = Recorder()
-    async with running(fake, door), running(fake, other) as second:
-        await fake.until(lambda: "same token" in second.health().problem)
-        fake.say(ANN, ANN, "for one of us")
-        await fake.until(lambda: door.messages or other.messages)
+    async with running(fake, door, poll_timeout=30.0):
+        await fake.until(lambda: len(fake.called("getUpdates")) > 1)  # a short poll, a long one
+        async with running(fake, other) as second:
+            await fake.until(lambda: "same token" in second.health().problem)
+            fake.say(ANN, ANN, "for one of us")
+            await fake.until(lambda: door.messages or other.messages)
     # Both may have fetched it before either confirmed it; neither stores it a second time.
     assert max(door.texts(), other.texts()) == ["for one of us"]
     assert min(door.texts(), other.texts()) in ([], ["for one of us"])
