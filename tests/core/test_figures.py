@@ -296,11 +296,11 @@ def test_many_messages_are_counted_by_the_database(town: Town) -> None:
             rows += len(found().all())
             return found()
 
-    began = time.perf_counter()
+    began = time.process_time()
     found = town.store.read_now(
         lambda c: figures(Counting(c._core), MONDAY, MONDAY + 7 * DAY, {}, 0.0)
     )
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert rows < 1000  # an hour, a day, a chat: never a message
     assert sum(one["messages"] for one in found["messages"]) == 100_000
     assert sum(one["negative"] for one in found["messages"]) == 50_000

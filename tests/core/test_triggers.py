@@ -556,9 +556,9 @@ def test_a_courtesy_with_more_in_it_is_none(text: str) -> None:
 )
 def test_no_text_is_too_long_or_too_strange(text: str) -> None:
     match("warm")
-    began = time.perf_counter()
+    began = time.process_time()
     match(text)
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 def test_two_parts_of_a_phrase_are_found_in_either_order_and_only_near_each_other() -> None:

@@ -43,9 +43,9 @@ def test_a_text_that_says_no_language_is_und(text: str) -> None:
 
 
 def test_a_very_long_text_is_no_slower_than_a_long_one() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert language("where is the order " * 100_000) == "en"
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_a_name_or_link_does_not_decide_the_language() -> None:
