@@ -47,9 +47,11 @@ class Line:
     """Makes calls; follows groups that got a new id. Every method raises DeliveryError."""
 
     def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._pacer = Pacer(clock)
         self._moved: dict[str, str] = {}  # groups that became supergroups: old id -> new id
         self._closed = False
+        self._leaving = asyncio.Lock()
 
     async def paced(
         self,
@@ -69,10 +71,11 @@ class Line:
         wait = self._pacer.wait(chat)
         if wait > longest:
             raise RetryAfter(wait)
-        await asyncio.sleep(self._pacer.take(chat, messages))
+        booked = self._pacer.book(chat, messages)
+        await asyncio.sleep(max(0.0, booked - self._clock()))
         if (held := self._pacer.held(chat)) > 0:  # told meanwhile
             raise RetryAfter(held)
-        return await self._made(place, make, follow=follow)
+        return await self._made(place, make, follow=follow, booked=(booked, messages))
 
     async def unpaced(self, place: Place, make: Callable[[str], Awaitable[T]]) -> T:
         """Call without waiting for a slot: for what is no message, or has its slot already."""
@@ -96,9 +99,19 @@ class Line:
         """Show nothing unfinished in a chat for so long."""
         self._pacer.rest(self.chat(place), seconds)
 
-    async def _made(self, place: Place, make: Callable[[str], Awaitable[T]], *, follow: bool) -> T:
+    async def _made(
+        self,
+        place: Place,
+        make: Callable[[str], Awaitable[T]],
+        *,
+        follow: bool,
+        booked: tuple[float, int] | None = None,
+    ) -> T:
         chat = self.chat(place)
-        await asyncio.sleep(self._pacer.take_overall())
+        async with self._leaving:  # one by one: who are all due after a stall are no flood
+            await asyncio.sleep(self._pacer.take_overall())
+        if booked is not None:
+            self._pacer.left(chat, *booked)
         try:
             return await self.call(lambda: make(chat))
         except RetryAfter as error:

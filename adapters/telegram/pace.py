@@ -59,20 +59,33 @@ class Pacer:
 
     def take(self, chat: str, slots: int = 1) -> float:
         """Take the next slots of `chat` and return the seconds to wait for the first."""
-        wait = self.wait(chat)
-        at = self._clock() + wait
+        return max(0.0, self.book(chat, slots) - self._clock())
+
+    def book(self, chat: str, slots: int = 1) -> float:
+        """Take the next slots of `chat` and return the moment of the first, by the clock."""
+        at = self._clock() + self.wait(chat)
         self._idle_at[chat] = max(self._idle_at.get(chat, 0.0), at) + slots * PRIVATE
         if chat.startswith("-"):
             self._minute.setdefault(chat, deque(maxlen=MOST)).extend([at] * slots)
         if len(self._idle_at) > _REMEMBERED:
             self._forget_idle()
-        return wait
+        return at
+
+    def left(self, chat: str, booked: float, slots: int = 1) -> None:
+        """Note that slots booked for a moment are used only now: a group's minute is from then."""
+        minute = self._minute.get(chat, deque())
+        for _ in range(slots):
+            if booked in minute:
+                minute[minute.index(booked)] = self._clock()
+        if minute:
+            self._minute[chat] = deque(sorted(minute), MOST)
 
     def take_overall(self) -> float:
         """Take the next slot of all chats together and return the seconds to wait for it.
 
-        To be called when the chat's own time has come: a slot taken ahead for one slow chat
-        would keep everybody else waiting.
+        To be called when the chat's own time has come, and by one at a time: a slot taken ahead
+        for one slow chat would keep everybody else waiting, and slots that many have taken ahead
+        are all due at once where the process has stood still.
         """
         now = self._clock()
         wait = max(0.0, self._all_idle_at - (OVERALL_BURST - 1) * OVERALL - now)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -496,6 +498,19 @@ def test_a_group_gets_twenty_a_minute() -> None:
     assert max(in_a_minute) in (19, 20)
 
 
+def test_what_leaves_late_counts_in_its_groups_minute_from_then() -> None:
+    now = [100.0]
+    pacer = Pacer(lambda: now[0])
+    booked = [pacer.book("-5") for _ in range(20)]
+    now[0] = booked[3]
+    pacer.left("-5", booked[0])  # of three that might leave at once
+    now[0] = booked[-1]
+    assert pacer.book("-5") == pytest.approx(booked[1] + 63.0)
+    assert pacer.book("-5") == pytest.approx(booked[2] + 63.0)
+    assert pacer.book("-5") == pacer.book("-5") == pytest.approx(booked[3] + 63.0)
+    pacer.left("-6", 1.0)  # a group nobody has written to
+
+
 async def test_a_slow_group_keeps_nobody_else_waiting(
     fake: TelegramFake, bot: TelegramAdapter
 ) -> None:
@@ -508,6 +523,23 @@ async def test_a_slow_group_keeps_nobody_else_waiting(
     assert not slow.done()
     slow.cancel()
     assert fake.texts(ANN) == ["quick"]
+
+
+async def test_a_process_that_stood_still_sends_no_flood_afterwards(
+    fake: TelegramFake, bot: TelegramAdapter
+) -> None:
+    everybody = []
+    for n in range(40):
+        fake.say(ANN + n, ANN + n, "hello")
+        place = Place(platform="telegram", bot="4242", chat=str(ANN + n))
+        everybody.append(replace(post("notice", "x"), place=place))
+    sending_all = [asyncio.create_task(bot.deliver(one, Memory())) for one in everybody]
+    await fake.until(lambda: fake.called("sendMessage"))
+    time.sleep(0.8)  # noqa: ASYNC251 - nothing moves meanwhile, as on a machine that is too busy
+    await asyncio.gather(*sending_all)
+    at = [call.at for call in fake.called("sendMessage")]
+    assert len(at) == 40
+    assert max(sum(one <= other < one + 0.1 for other in at) for one in at) <= 15
 
 
 def test_all_chats_together_get_twenty_five_a_second() -> None:

@@ -1,7 +1,7 @@
 """A crowd turns furious within one minute: one card, no flood, nobody forgotten.
 
 The server counts as Telegram says that it does: 20 messages a minute into one group, counted over
-any minute, and 30 a second overall. Time is shrunk: pace and limits run six times as fast.
+any minute, and 30 a second overall. Time is shrunk: pace and limits run four times as fast.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.prepared import prepare
 from tests.walk.house import settings_for
 from tests.walk.platforms import DESK, OPEN, Town, phrases, until
 
-FASTER = 6.0  # than the real limits: a call may come 0.5 s late until one counts wrong
+FASTER = 4.0  # than the real limits: a call may come 0.75 s late until one counts wrong
 COUNTED = ("send", "edit", "copy", "createforum", "closeforum", "reopenforum", "pin", "delete")
 FREE = ("sendchataction", "sendmessagedraft", "deletewebhook")
 ANSWER = "The login works again, and nobody was charged twice."
