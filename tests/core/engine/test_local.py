@@ -855,12 +855,12 @@ async def test_a_slow_machine_is_no_hung_one(
     checkpoint: Path, book: PromptBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forward may take long as long as its layers end."""
-    monkeypatch.setattr(engine_module, "STUCK", 0.5)
+    monkeypatch.setattr(engine_module, "STUCK", 1.0)
     engine = LocalEngine(str(checkpoint), book, precision="fp32")
     await engine.warm_up()
     network = engine._worker.model._network
     layer = network._through
-    monkeypatch.setattr(network, "_through", lambda *some: (time.sleep(0.35), layer(*some))[1])
+    monkeypatch.setattr(network, "_through", lambda *some: (time.sleep(0.6), layer(*some))[1])
     assert (await engine.tag_many(["hello"]))[0].probs  # two layers: longer than patience lasts
     assert (await engine.tag_many(["hello"]))[0].probs
     assert engine.counters.restarts == 0
