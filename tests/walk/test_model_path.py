@@ -422,7 +422,7 @@ async def test_a_model_that_breaks_in_the_middle_of_replies_brings_a_person(
 async def test_a_model_that_hangs_is_replaced_and_the_turn_taken_once_more(
     tmp_path: Path, pupil: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_engine, "STUCK", 0.7)
+    monkeypatch.setattr(local_engine, "STUCK", 1.5)
     model = Model(name=str(pupil), threads=1, slots=1)
     async with awake(settings_for(tmp_path, model=model, prompts=Prompts(dir=prompts))) as house:
         worker, go_on = engine_of(house)._worker, threading.Event()

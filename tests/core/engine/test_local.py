@@ -787,8 +787,8 @@ async def test_the_end_of_the_thread_reaches_everybody_who_waits(engine: LocalEn
 async def test_a_thread_that_dies_or_hangs_is_replaced(
     checkpoint: Path, book: PromptBook, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thread_module, "STUCK", 0.4)
-    monkeypatch.setattr(engine_module, "STUCK", 0.4)
+    monkeypatch.setattr(thread_module, "STUCK", 1.5)
+    monkeypatch.setattr(engine_module, "STUCK", 1.5)
     engine = LocalEngine(str(checkpoint), book, precision="fp32")
     await engine.warm_up()
     _, _, expected = await turn(engine, request("hello"), kept=False)
