@@ -165,8 +165,7 @@ class Intake:
                 await self._page(channel)
         except (StoreError, NotSent, OutcomeUnknown, *MALFORMED) as error:
             _log.warning("history of channel %s has to wait: %s", channel.id, error)
-            if channel.behind:
-                channel.refusal = error if isinstance(error, StoreError) else None
+            channel.refused = channel.behind and isinstance(error, StoreError)
             return False
         except DeliveryError as error:  # gone, or we may not read it: live messages still come
             _log.warning("history of channel %s cannot be read: %s", channel.id, error)
@@ -191,19 +190,24 @@ class Intake:
     async def _said(self, channel: Channel, data: Payload, frame: str) -> None:
         await self._wait_for_older(channel)
         async with channel.lock:
+            if channel.refused:
+                self._leave(channel, data, "older ones have yet to be stored")
+                return
             try:
-                if channel.refusal is not None:  # what it refused is older, and goes first
-                    raise channel.refusal
                 where = await self._where(channel, data)
                 arrival = self._read(data, where, frame)
                 await self._commit(channel, [arrival], snowflake(data["id"]), live=True)
             except (StoreError, DeliveryError) as error:
-                _log.warning("message %s is left to the history: %s", data["id"], error)
-                channel.refusal = error if isinstance(error, StoreError) else None
-                before = max(snowflake(data["id"]) - 1, 1)
-                channel.seen = min(channel.seen or before, before)
-                channel.fall_behind()
-                self._work.set()
+                channel.refused = isinstance(error, StoreError)
+                self._leave(channel, data, error)
+
+    def _leave(self, channel: Channel, data: Payload, why: object) -> None:
+        """Let the history bring a message."""
+        _log.warning("message %s is left to the history: %s", data["id"], why)
+        before = max(snowflake(data["id"]) - 1, 1)
+        channel.seen = min(channel.seen or before, before)
+        channel.fall_behind()
+        self._work.set()
 
     async def _with_roles(self, arrival: Arrival, where: Where) -> Arrival:
         """Add the roles of who wrote in a server: the history does not tell them."""

@@ -13,7 +13,6 @@ from typing import Any
 from adapters.discord.normalize import Payload, Where, ident, snowflake, where_of
 from adapters.discord.permissions import manages, permissions
 from adapters.discord.recent import Recent
-from core.errors import StoreError
 from core.message import Place
 
 OURS = "ours"  # in place of a user id: the bot itself wrote it
@@ -45,7 +44,7 @@ class Channel:
     where: Where | None = None
     behind: bool = False
     missed: bool = False  # something may have been lost since the last page was asked for
-    refusal: StoreError | None = None  # why the last of its messages could not be stored
+    refused: bool = False  # by the database, while behind: what is newer waits for what is older
     level: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # rows of one place in order
 
@@ -56,7 +55,7 @@ class Channel:
 
     def catch_up(self) -> None:
         """History is read to its end: live messages move the cursor again."""
-        self.behind, self.refusal = False, None
+        self.behind = self.refused = False
         self.level.set()
 
 

@@ -71,11 +71,11 @@ class Line:
         wait = self._pacer.wait(chat)
         if wait > longest:
             raise RetryAfter(wait)
-        booked = self._pacer.book(chat, messages)
-        await asyncio.sleep(max(0.0, booked - self._clock()))
+        taken = self._pacer.take(chat, messages)
+        await asyncio.sleep(max(0.0, taken - self._clock()))
         if (held := self._pacer.held(chat)) > 0:  # told meanwhile
             raise RetryAfter(held)
-        return await self._made(place, make, follow=follow, booked=(booked, messages))
+        return await self._made(place, make, follow=follow, taken=(taken, messages))
 
     async def unpaced(self, place: Place, make: Callable[[str], Awaitable[T]]) -> T:
         """Call without waiting for a slot: for what is no message, or has its slot already."""
@@ -105,13 +105,13 @@ class Line:
         make: Callable[[str], Awaitable[T]],
         *,
         follow: bool,
-        booked: tuple[float, int] | None = None,
+        taken: tuple[float, int] | None = None,
     ) -> T:
         chat = self.chat(place)
         async with self._leaving:  # one by one: who are all due after a stall are no flood
             await asyncio.sleep(self._pacer.take_overall())
-        if booked is not None:
-            self._pacer.left(chat, *booked)
+        if taken is not None:
+            self._pacer.left(chat, *taken)
         try:
             return await self.call(lambda: make(chat))
         except RetryAfter as error:

@@ -58,10 +58,6 @@ class Pacer:
         return max(0.0, self._held_until.get(chat, 0.0) - self._clock())
 
     def take(self, chat: str, slots: int = 1) -> float:
-        """Take the next slots of `chat` and return the seconds to wait for the first."""
-        return max(0.0, self.book(chat, slots) - self._clock())
-
-    def book(self, chat: str, slots: int = 1) -> float:
         """Take the next slots of `chat` and return the moment of the first, by the clock."""
         at = self._clock() + self.wait(chat)
         self._idle_at[chat] = max(self._idle_at.get(chat, 0.0), at) + slots * PRIVATE
@@ -71,12 +67,12 @@ class Pacer:
             self._forget_idle()
         return at
 
-    def left(self, chat: str, booked: float, slots: int = 1) -> None:
-        """Note that slots booked for a moment are used only now: a group's minute is from then."""
+    def left(self, chat: str, taken: float, slots: int = 1) -> None:
+        """Note that slots taken for a moment are used only now: a group's minute is from then."""
         minute = self._minute.get(chat, deque())
         for _ in range(slots):
-            if booked in minute:
-                minute[minute.index(booked)] = self._clock()
+            if taken in minute:
+                minute[minute.index(taken)] = self._clock()
         if minute:
             self._minute[chat] = deque(sorted(minute), MOST)
 

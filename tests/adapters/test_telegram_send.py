@@ -483,31 +483,31 @@ async def test_nothing_that_people_wrote_stands_in_the_log_when_an_answer_is_bro
 def test_a_burst_of_three_passes_then_one_a_second() -> None:
     now = [100.0]
     pacer = Pacer(lambda: now[0])
-    assert [pacer.take("11") for _ in range(5)] == [0, 0, 0, 1, 2]
-    assert pacer.take("12") == 0
+    assert [pacer.take("11") for _ in range(5)] == [100, 100, 100, 101, 102]
+    assert pacer.take("12") == 100
     now[0] += 10
-    assert pacer.take("11") == 0
+    assert pacer.take("11") == 110
 
 
 def test_a_group_gets_twenty_a_minute() -> None:
     pacer = Pacer(lambda: 100.0)
-    waits = [pacer.take("-1001") for _ in range(60)]
-    assert waits[:5] == [0, 0, 0, 1, 2]
+    leave = [pacer.take("-1001") for _ in range(60)]
+    assert leave[:5] == [100, 100, 100, 101, 102]
     # In no minute are there more than twenty, and a busy group comes close to that.
-    in_a_minute = [sum(at <= other < at + 60 for other in waits) for at in waits]
+    in_a_minute = [sum(at <= other < at + 60 for other in leave) for at in leave]
     assert max(in_a_minute) in (19, 20)
 
 
 def test_what_leaves_late_counts_in_its_groups_minute_from_then() -> None:
     now = [100.0]
     pacer = Pacer(lambda: now[0])
-    booked = [pacer.book("-5") for _ in range(20)]
-    now[0] = booked[3]
-    pacer.left("-5", booked[0])  # of three that might leave at once
-    now[0] = booked[-1]
-    assert pacer.book("-5") == pytest.approx(booked[1] + 63.0)
-    assert pacer.book("-5") == pytest.approx(booked[2] + 63.0)
-    assert pacer.book("-5") == pacer.book("-5") == pytest.approx(booked[3] + 63.0)
+    taken = [pacer.take("-5") for _ in range(20)]
+    now[0] = taken[3]
+    pacer.left("-5", taken[0])  # of three that might leave at once
+    now[0] = taken[-1]
+    assert pacer.take("-5") == pytest.approx(taken[1] + 63.0)
+    assert pacer.take("-5") == pytest.approx(taken[2] + 63.0)
+    assert pacer.take("-5") == pacer.take("-5") == pytest.approx(taken[3] + 63.0)
     pacer.left("-6", 1.0)  # a group nobody has written to
 
 
