@@ -177,7 +177,7 @@ def _stage(settings: Settings, source: Path) -> Path:
         found = snapshot.set_aside(staged, WHY)
         snapshot.note(staged, RESTORED, f"{found.posts} {found.messages}")
         snapshot.fold(staged)
-    except BaseException as error:
+    except BaseException as error:  # a cancel too: no half-made file stays
         _discard(staged)
         if isinstance(error, OSError):
             raise SetupError(f"{staged} cannot be written ({error.strerror}).") from None
