@@ -13,6 +13,7 @@ from adapters.discord import DiscordAdapter, Pace
 from core.errors import StoreBusy
 from core.message import Arrival, Message, Place, Post
 from tests.fakes.discord import DiscordFake
+from tests.patience import PATIENCE
 
 QUICK = Pace(
     tick=0.05,
@@ -116,7 +117,7 @@ async def running(fake: DiscordFake, door: Recorder, **more: Any) -> AsyncIterat
         yield heed
 
 
-async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 -- the fake and the door tell nobody

@@ -13,6 +13,7 @@ from core.ports import Question
 from tests.adapters.discord_bench import QUICK, Recorder, keep, post, running, until
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import Interaction
+from tests.patience import PATIENCE
 
 ESCALATE = "Escalate this message"
 PATIENT = replace(QUICK, answer=0.2)
@@ -34,7 +35,7 @@ class Slow(Recorder):
 
 
 async def answered(one: Interaction) -> dict[str, Any]:
-    await asyncio.wait_for(one.answered.wait(), 3)
+    await asyncio.wait_for(one.answered.wait(), PATIENCE)
     assert one.answer is not None
     return one.answer
 

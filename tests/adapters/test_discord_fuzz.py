@@ -158,14 +158,14 @@ async def through_the_gateway(folder: Path, count: int, seed: int) -> tuple[int,
             for number in range(count):
                 told = events.next()
                 frame = frame_of(told) if luck.randrange(20) else frame_of(told)[:-9]
-                await until(lambda: heed.health().state == "ok", 30)
+                await until(lambda: heed.health().state == "ok")
                 before = len(fake.identifies)
                 fake.raw(frame)
                 if number % 5 == 0:
                     wanted.append(fake.say("ann", f"words {number}"))
                 await asyncio.sleep(0.005)
                 if told.mark and frame.endswith("}"):
-                    await until(partial(_drained, heed, fake, before), 30)
+                    await until(partial(_drained, heed, fake, before))
             wanted.append(fake.say("ann", "last"))
 
             async def kept() -> set[str]:
@@ -174,7 +174,7 @@ async def through_the_gateway(folder: Path, count: int, seed: int) -> tuple[int,
             async with asyncio.timeout(30):
                 while not set(wanted) <= await kept():  # noqa: ASYNC110 - a database tells nobody
                     await asyncio.sleep(0.05)
-            await until(lambda: heed.health().state == "ok", 30)
+            await until(lambda: heed.health().state == "ok")
         stored = Counter(await door.stored())
         assert max(stored.values()) == 1
         assert {(fake.dm("ann"), one, "") for one in wanted} <= set(stored)

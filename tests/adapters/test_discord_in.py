@@ -9,6 +9,7 @@ from bot import menus
 from core.message import Button
 from tests.adapters.discord_bench import Recorder, keep, post, running, until
 from tests.fakes.discord import DiscordFake
+from tests.patience import PATIENCE
 
 
 async def test_a_direct_message_becomes_a_row_and_gets_its_answer_in_the_same_channel() -> None:
@@ -230,7 +231,7 @@ async def test_a_press_is_stored_before_it_is_acknowledged() -> None:
         card = await heed.deliver(post(fake.desk, "card", kind="card", buttons=buttons), keep)
         shown = fake.messages(fake.desk)[0]["components"][0]["components"][0]
         pressed = fake.press("kim", fake.desk, card.message_id, "h:7:cl:1")
-        await asyncio.wait_for(pressed.answered.wait(), 3)
+        await asyncio.wait_for(pressed.answered.wait(), PATIENCE)
         message = door.messages[0]
         assert shown["custom_id"] == "h:7:cl:1"
         assert (message.kind, message.data, message.message_id) == (
@@ -262,7 +263,7 @@ async def test_a_slash_command_is_stored_and_noted_for_the_person_alone(in_serve
     async with DiscordFake() as fake, running(fake, door):
         where = fake.channel if in_server else fake.dm("ann")
         used = fake.slash("ann", "note", channel=where, text="wants a refund")
-        await asyncio.wait_for(used.answered.wait(), 3)
+        await asyncio.wait_for(used.answered.wait(), PATIENCE)
         message = door.messages[0]
         assert (message.kind, message.command, message.argument) == (
             "command",

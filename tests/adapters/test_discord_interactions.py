@@ -13,6 +13,7 @@ from core.ports import Question
 from tests.adapters.discord_bench import Recorder, keep, post, running, until
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import EPHEMERAL, Interaction
+from tests.patience import PATIENCE
 
 WHISPERS = "POST /webhooks/*"
 QUESTIONS = {
@@ -28,7 +29,7 @@ STAFF = """
 
 
 async def answered(one: Interaction) -> dict[str, Any]:
-    await asyncio.wait_for(one.answered.wait(), 3)
+    await asyncio.wait_for(one.answered.wait(), PATIENCE)
     assert one.answer is not None
     return one.answer
 

@@ -15,6 +15,7 @@ from adapters.telegram.poll import Backoff
 from core.errors import OutcomeUnknown
 from tests.adapters.telegram_room import ANN, Memory, Recorder, post, running
 from tests.fakes.telegram import TelegramFake
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ async def test_a_call_whose_answer_drips_is_an_unknown_outcome(
     fake.fail("sendMessage", "drip", apply=True)
     async with running(fake, door, call_timeout=0.3) as bot:
         with pytest.raises(OutcomeUnknown):
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(PATIENCE):
                 await bot.deliver(post("notice", "x", ANN), Memory())
 
 
@@ -121,7 +122,7 @@ async def test_a_server_that_is_gone_for_ten_seconds_is_found_again_by_the_defau
         await asyncio.sleep(10.0)
         fake.say(ANN, ANN, "meanwhile")
         await fake.back()
-        await fake.until(lambda: door.messages, timeout=20.0)
+        await fake.until(lambda: door.messages)
     assert door.texts() == ["meanwhile"]
 
 

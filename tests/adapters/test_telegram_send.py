@@ -34,6 +34,7 @@ from tests.adapters.telegram_room import (
     sketch,
 )
 from tests.fakes.telegram import TelegramFake
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -458,9 +459,9 @@ async def test_a_draft_that_hangs_keeps_no_reply_waiting(
     monkeypatch.setattr("adapters.telegram.sketch.PATIENCE", 0.1)
     now, memory = [1000.0], Memory()
     private = Place(platform="telegram", bot="4242", chat=str(ANN))
-    async with sending(fake, steady=lambda: now[0], call_timeout=30.0) as bot:
+    async with sending(fake, steady=lambda: now[0], call_timeout=300.0) as bot:
         fake.fail("sendMessageDraft", "hang")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await bot.preview(private, sketch("Hel"), memory)
         for wait, calls in ((5.0, 1), (26.0, 2)):  # it rests in this chat, then tries again
             now[0] += wait
@@ -518,7 +519,7 @@ async def test_a_slow_group_keeps_nobody_else_waiting(
         await bot.deliver(post("notice", "x", GROUP), Memory())
     slow = asyncio.create_task(bot.deliver(post("notice", "x", GROUP), Memory()))
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await bot.deliver(post("notice", "quick"), Memory())
     assert not slow.done()
     slow.cancel()

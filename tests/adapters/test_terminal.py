@@ -12,6 +12,7 @@ from adapters.terminal import TerminalAdapter
 from core.errors import NoThread, StoreBusy, Unreachable
 from core.message import Arrival, Message, Place, Post
 from core.ports import Adapter
+from tests.patience import PATIENCE
 
 PLACE = Place(platform="terminal", bot="heed", chat="terminal")
 
@@ -53,7 +54,7 @@ async def _read(text: str, door: Doormat, now: float = 1000.0) -> tuple[Terminal
     writer = io.StringIO()
     adapter = TerminalAdapter(door, lambda: now, io.StringIO(text), writer)
     task = asyncio.create_task(adapter.run())
-    await asyncio.wait_for(adapter.ended.wait(), 5)
+    await asyncio.wait_for(adapter.ended.wait(), PATIENCE)
     assert not task.done()  # an adapter never returns by itself
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -100,10 +101,10 @@ async def test_a_line_is_taken_in_while_the_next_is_waited_for() -> None:
         task = asyncio.create_task(adapter.run())
         person.write("first\n")
         person.flush()
-        await asyncio.wait_for(door.came.wait(), 5)
+        await asyncio.wait_for(door.came.wait(), PATIENCE)
         assert not adapter.ended.is_set()
         person.close()
-        await asyncio.wait_for(adapter.ended.wait(), 5)
+        await asyncio.wait_for(adapter.ended.wait(), PATIENCE)
         task.cancel()
 
 

@@ -15,6 +15,7 @@ from adapters.web.presence import Presence
 from tests.adapters.desk_twin import DeskTwin
 from tests.adapters.test_web_api import Clock, serving
 from tests.adapters.test_web_desk import PART, act, enter
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def test_the_stream_tells_of_cases_by_number_only(
 ) -> None:
     case = desk.add("Maya", "I am furious")
     other = desk.add("Kim", "hello")
-    async with asyncio.timeout(5), listening(client, case["id"]) as told:
+    async with asyncio.timeout(PATIENCE), listening(client, case["id"]) as told:
         assert await anext(told) == ("presence", {"looking": "", "writing": ""})
         assert (await anext(told))[0] == "presence"
         desk.hear(other, "a secret word")
@@ -78,7 +79,7 @@ async def test_who_asked_to_be_told_of_the_next_message_is_told_once(
     case = desk.add("Maya", "I am furious")
     base = str(client.base_url)
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(PATIENCE),
         httpx2.AsyncClient(base_url=base, timeout=10, trust_env=False, verify=False) as second,
         listening(client) as told,
     ):
@@ -104,7 +105,7 @@ async def test_two_members_of_staff_see_each_other(
     number = case["id"]
     base = str(client.base_url)
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(PATIENCE),
         httpx2.AsyncClient(base_url=base, timeout=10, trust_env=False, verify=False) as second,
         listening(client, number) as told,
     ):

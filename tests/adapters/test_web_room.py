@@ -12,6 +12,7 @@ import pytest
 from adapters.web.view import columns, labels, plain, spark, tag_view
 from tests.adapters.desk_twin import DeskTwin
 from tests.adapters.test_web_api import Clock, serving
+from tests.patience import PATIENCE
 
 NASTY = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
 
@@ -122,7 +123,7 @@ async def test_events_of_others_do_not_reach_a_page(client: httpx2.AsyncClient) 
         await say(client, "thanks by Bob", "bob")
         heard = []
         while not heard or '"kind": "done"' not in heard[-1]:
-            heard.append(await asyncio.wait_for(anext(lines), 5))
+            heard.append(await asyncio.wait_for(anext(lines), PATIENCE))
     told = "\n".join(heard)
     assert "Bob" in told
     assert "Ann" not in told

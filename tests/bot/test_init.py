@@ -289,7 +289,7 @@ async def test_a_mention_in_the_staff_channel_is_all_that_discord_needs(tmp_path
         await init.until("Waiting;")
         bits = sum(1 << bit for bit in rights.DISCORD_DESK)
         assert f"scope=bot+applications.commands&permissions={bits}" in init.said
-        await until(lambda: fake.connected, 20)
+        await until(lambda: fake.connected)
         fake.say("ana", "hello there", channel=fake.desk)  # speaks to nobody
         fake.say("ana", "here", channel=fake.desk, mention=True)
         await init.until(f"Heard: staff are at discord:{fake.desk}.")

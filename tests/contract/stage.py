@@ -26,12 +26,13 @@ from core.store import privacy, receipts
 from core.tables import case, conversation, history, inbox, outbox
 from core.texts import Texts
 from tests.core.ground import words_of
+from tests.patience import PATIENCE
 from tests.prepared import prepare
 from tests.walk.house import settings_for
 
 TEXTS = Texts.load()
 PEOPLE = ("maya", "ben", "li")  # li's profile says that they read Chinese
-PATIENCE = 20.0  # seconds
+
 CAPABILITIES: Mapping[str, str] = {
     "people": "several people can be here",
     "lines": "a message may have several lines",

@@ -15,7 +15,8 @@ import aiohttp
 from adapters.web import WebAdapter
 from bot.app import App
 from bot.settings import Settings
-from tests.contract.stage import PATIENCE, Stage
+from tests.contract.stage import Stage
+from tests.patience import PATIENCE
 from tests.walk.program import events
 
 ROOM = {"maya": "ann", "ben": "bob", "li": "lilei"}

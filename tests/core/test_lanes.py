@@ -11,6 +11,7 @@ import pytest
 
 from core import lanes as module
 from core.lanes import Lanes
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +175,7 @@ async def test_the_sweep_rings_what_was_forgotten_and_outlives_its_own_faults() 
         return ["a"] if rounds == 2 else ["b"] if rounds == 3 else []
 
     sweep = asyncio.create_task(lanes.sweep(find, every=0.01))
-    async with asyncio.timeout(20):  # what is reported of the first round takes its time
+    async with asyncio.timeout(PATIENCE):  # what is reported of the first round takes its time
         while len(work.done) < 2:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
     sweep.cancel()

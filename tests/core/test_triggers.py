@@ -573,18 +573,24 @@ def test_matching_never_raises_and_takes_time_in_line_with_the_text() -> None:
     words = [w for phrases in _data().values() for p in phrases for w in re.findall(r"\w+", p)]
     signs = ["\n", "!", "&", "(", ")", "...", "\u200b", "\ud800", "😀", "０", "e\u0301", "\x00"]
 
-    def spent(length: int) -> float:
-        said = " ".join(dice.choice(words if dice.random() < 0.9 else signs) for _ in range(length))
-        began = time.perf_counter()
-        match(said)
-        return time.perf_counter() - began
+    def said(length: int) -> str:
+        return " ".join(dice.choice(words if dice.random() < 0.9 else signs) for _ in range(length))
+
+    def spent(text: str) -> float:
+        began = time.thread_time()
+        match(text)
+        return time.thread_time() - began
 
     for length in (1, 2, 5, 20, 80):
         for _ in range(10):
-            spent(length)
-    spent(4000)  # compiles what is left to compile
-    short, long = min(spent(500) for _ in range(3)), min(spent(2000) for _ in range(3))
-    assert long < 12 * short  # four times the words: far from sixteen times the work
+            match(said(length))
+    growth = []
+    for text in (said(500), said(500), said(500)):
+        match(text)  # compiles what its words need
+        growth.append(spent("\n".join([text] * 4)) / spent(f"{text}\n"))
+    assert min(growth) < 8, (
+        growth
+    )  # the same phrases, four times the text: not sixteen times the work
 
 
 def test_the_figures_of_the_lists_can_be_printed(

@@ -24,9 +24,9 @@ from typing import Any
 from tests.crash.judge import Case, Database, Outcome, judge, noise
 from tests.crash.scenes import Talk
 from tests.crash.stages import Child, FakeTrap, Stage, TelegramStage
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
-TIME = 20.0  # seconds until the last start must be idle
 AT_ONCE = 3  # cases
 
 TAKEN = "select count(*) from inbox where kind = 'said'"
@@ -132,7 +132,7 @@ class Zygote:
         self._folder.cleanup()
 
 
-async def until(true: Callable[[], object], seconds: float = TIME, every: float = 0.01) -> bool:
+async def until(true: Callable[[], object], seconds: float = PATIENCE, every: float = 0.01) -> bool:
     """Wait until something holds; False when it does not in time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -278,7 +278,7 @@ class Play:
         else:
             await until(lambda: self._alive() and self.database.settled())
             wanted = talk.edit(stage, who, text)
-            while not await until(lambda: self._heard(wanted), 1.0 if stage.loses else TIME):
+            while not await until(lambda: self._heard(wanted), 1.0 if stage.loses else PATIENCE):
                 assert stage.loses, f"nobody heard {wanted}"
                 await until(self._alive)
                 talk.edit(stage, who, text)

@@ -14,6 +14,7 @@ import httpx2
 from tests.crash.harness import Zygote, until
 from tests.crash.judge import Database, noise
 from tests.crash.stages import Child
+from tests.patience import PATIENCE
 
 WITHDRAWN = "I stopped this answer."
 
@@ -38,10 +39,10 @@ class Home:
         command = {"settings": self.settings, "log": str(self.log), "engine": "echo", **more}
         self.child = child or self.child
         async with self.zygote.life(self.child, command) as self.ended:
-            assert await until(lambda: "Heed is at" in self.told(), 20), self.told()
+            assert await until(lambda: "Heed is at" in self.told()), self.told()
             [url] = re.findall(r"Heed is at (http\S+)", self.told())
             async with httpx2.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
                         await asyncio.sleep(0.02)
                 yield client
@@ -52,7 +53,7 @@ class Home:
         return self.log.read_text("utf-8")
 
     async def idle(self, messages: int) -> bool:
-        return await until(lambda: self.database.idle(messages), 20)
+        return await until(lambda: self.database.idle(messages))
 
     def posts(self, kind: str) -> list[tuple[str, str]]:
         """Return (state, text) of the posts of one kind."""

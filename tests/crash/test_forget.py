@@ -39,12 +39,12 @@ async def test_killed_while_forgetting_nothing_is_left(
             assert on_disk(tmp_path)
             stage.trap = FakeTrap(call, after=after, hit=1, left=1)
             stage.speak("ann", "/forget yes")
-            assert await until(home.ended.done, 10)
+            assert await until(home.ended.done)
         async with home.life(stage.child):
-            assert await until(home.database.settled, 10)
+            assert await until(home.database.settled)
             nobody = "select 1 from conversation"
-            assert await until(lambda: not home.database.rows(nobody), 15)
-            assert await until(lambda: not on_disk(tmp_path), 10)
+            assert await until(lambda: not home.database.rows(nobody))
+            assert await until(lambda: not on_disk(tmp_path))
         assert not any(SECRET in line.text for line in stage.desk_lines())
         told = [text for text in stage.texts(stage.ids["ann"]) if text.startswith("Done")]
         assert len(told) <= 1
@@ -62,10 +62,10 @@ async def test_killed_around_the_very_transaction(
             stage.speak("ann", f"my word is {SECRET} k01")
             assert await home.idle(1)
             stage.speak("ann", "/forget yes")
-            assert await until(home.ended.done, 10)
+            assert await until(home.ended.done)
         async with home.life(stage.child):
-            assert await until(home.database.settled, 10)
-            assert await until(lambda: not on_disk(tmp_path), 15)
+            assert await until(home.database.settled)
+            assert await until(lambda: not on_disk(tmp_path))
         told = [text for text in stage.texts(stage.ids["ann"]) if text.startswith("Done")]
         assert len(told) <= 1
 
@@ -80,9 +80,9 @@ async def test_a_repeat_of_forget_after_a_crash_is_known_as_a_repeat(
             stage.speak("ann", f"my word is {SECRET} k01")
             assert await home.idle(1)
             stage.speak("ann", "/forget yes")
-            assert await until(home.ended.done, 10)
+            assert await until(home.ended.done)
         async with home.life(stage.child):
-            assert await until(home.database.settled, 10)
-            assert await until(lambda: not on_disk(tmp_path), 15)
+            assert await until(home.database.settled)
+            assert await until(lambda: not on_disk(tmp_path))
         told = [text for text in stage.texts(stage.ids["ann"]) if text.startswith("Done")]
         assert told == ["Done: 2 messages and 0 cases are erased."]

@@ -23,9 +23,9 @@ async def test_the_next_life_goes_on_with_the_message_that_was_begun(
     async with make() as stage:
         home, chat = Home(zygote, tmp_path, **stage.settings()), stage.chat("fay")
         async with home.life(stage.child, pace=0.05):
-            assert await until(stage.taken, 10)
+            assert await until(stage.taken)
             stage.speak("fay", ASKED)
-            assert await until(lambda: any(BEGUN in one.text for one in stage.lines(chat)), 10)
+            assert await until(lambda: any(BEGUN in one.text for one in stage.lines(chat)))
             stage.child.kill()
         [before] = stage.lines(chat)
         assert home.streaming()

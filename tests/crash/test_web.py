@@ -132,7 +132,7 @@ async def test_killed_right_after_a_claim_the_stream_stays_withdrawn(
     async with home.life(pace=0.02) as client:
         await to_watched(home, client)
         await speak(client, "what about this? k02")
-        assert await until(home.streaming, 10)
+        assert await until(home.streaming)
         await act(client, 1, "claim")
         home.child.kill()
         assert await home.ended
@@ -158,23 +158,23 @@ async def test_on_telegram_a_claim_withdraws_the_stream_and_says_so(
             return 0, ""
 
         async def press(label: str) -> None:
-            assert await until(lambda: button(label)[0], 10), label
+            assert await until(lambda: button(label)[0]), label
             stage.press(stage.desk, *button(label), user=7)
-            assert await until(lambda: not button(label)[0], 10), label
+            assert await until(lambda: not button(label)[0]), label
 
         async with home.life(stage.child, pace=0.05):
             stage.speak("ann", "can I talk to a human please k01")
-            assert await until(lambda: stage.chats[stage.desk].topics, 10)
+            assert await until(lambda: stage.chats[stage.desk].topics)
             await press("cl")
             await press("bb")
             stage.speak("ann", "what about this? k02")
-            assert await until(lambda: stage.drafts(stage.ids["ann"]), 10)
+            assert await until(lambda: stage.drafts(stage.ids["ann"]))
             stage.press(stage.desk, *button("cl"), user=7)
-            assert await until(home.database.settled, 10)
+            assert await until(home.database.settled)
             stage.child.signal(signal.SIGKILL)
             assert await home.ended
         async with home.life(stage.child):
-            assert await until(home.database.settled, 10)
+            assert await until(home.database.settled)
             words = stage.texts(stage.ids["ann"])
         assert not any("k02" in text for text in words)
         assert sum(WITHDRAWN in text for text in words) == 1

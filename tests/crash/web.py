@@ -15,11 +15,12 @@ from typing import Any
 
 import httpx2
 
-from tests.crash.harness import AT_ONCE, TIME, Zygote, until
+from tests.crash.harness import AT_ONCE, Zygote, until
 from tests.crash.judge import Case, Database, Outcome, noise
 from tests.crash.scenes import FURY
 from tests.crash.stages import Child
 from tests.crash.words import numbers
+from tests.patience import PATIENCE
 
 SPOKEN = {
     "ann": ("hello there", "where do I find my invoices?", "thank you"),
@@ -92,7 +93,7 @@ class Visit:
     async def _speak(self, who: str) -> None:
         for number, text in zip(self.said[who], SPOKEN[who], strict=True):
             while not self._taken(number):
-                if await until(lambda: self.url, TIME):
+                if await until(lambda: self.url):
                     await self._say(self.url, who, f"{text} {number}")
 
     def _taken(self, number: str) -> bool:
@@ -175,7 +176,7 @@ async def visit_all(zygote: Zygote, folder: Path, cases: Iterable[Case]) -> Outc
                 shutil.rmtree(place)
 
     async with (
-        httpx2.AsyncClient(timeout=TIME, trust_env=False, verify=False) as client,
+        httpx2.AsyncClient(timeout=PATIENCE, trust_env=False, verify=False) as client,
         asyncio.TaskGroup() as tasks,
     ):
         for _ in range(AT_ONCE):

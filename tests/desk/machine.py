@@ -45,6 +45,7 @@ from core.tables import (
     timer,
 )
 from tests.desk.judge import ANSWER, Facts, Judge
+from tests.patience import PATIENCE
 from tests.prepared import prepare
 from tests.walk.platforms import FURY, phrases, until
 
@@ -125,7 +126,7 @@ class World(Judge):
 
         Nor inside a write: a post that is claimed just now goes by the time before.
         """
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(PATIENCE):
             while self.writes or self.app.delivery._sending:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.001)
         self.offset += seconds
@@ -147,7 +148,7 @@ class World(Judge):
         self.app.connect()
         self._watch()
         self.running = asyncio.create_task(self.app.run())
-        await until(self.up, 20.0)
+        await until(self.up)
 
     async def kill(self) -> None:
         """End it wherever it stands."""

@@ -17,6 +17,7 @@ from bot.settings import Desk, Discord as DiscordSettings, Settings, Telegram as
 from tests.desk.judge import MACHINE, Written
 from tests.desk.machine import COMMANDS, SAYS, Move, World, hurried
 from tests.fakes.discord import DiscordFake
+from tests.patience import PATIENCE
 from tests.proof import Ledger
 from tests.walk.house import settings_for
 from tests.walk.platforms import ANA, BEN, BOB, DESK, MAYA, Town, buttons, until
@@ -344,7 +345,7 @@ class Discord(World):
         self.old.append(place)
         pressed = self.fake.press(user, *place)
         if place[2].split(":")[2:3] and place[2].split(":")[2] in ("rp", "nt", "de"):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await pressed.answered.wait()
             if pressed.answer is not None and pressed.answer["type"] == 9:
                 self.fake.submit(pressed, self.token("s"))

@@ -14,6 +14,7 @@ import pytest
 from tests.desk.judge import ANSWER, Facts, Written
 from tests.desk.machine import hurried
 from tests.desk.test_desk_machine import Telegram
+from tests.patience import PATIENCE
 from tests.walk.platforms import MAYA, Town
 
 WORDS = "Thank you for telling me."
@@ -146,7 +147,7 @@ async def test_the_clock_leaps_only_between_writes(growing: Growing) -> None:
     with hurried():
         await growing.start()
         try:
-            write = asyncio.create_task(growing.app.store.write(lambda _: claimed.wait(5.0)))
+            write = asyncio.create_task(growing.app.store.write(lambda _: claimed.wait(PATIENCE)))
             leap = asyncio.create_task(growing.leap(3700.0))
             await asyncio.wait([leap], timeout=0.1)
             assert growing.offset == 0.0

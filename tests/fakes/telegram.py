@@ -25,6 +25,7 @@ from aiohttp import web
 from tests.fakes.telegram_files import FileCalls
 from tests.fakes.telegram_flood import Flood
 from tests.fakes.telegram_shapes import MOST_UP, ApiError, Upload
+from tests.patience import PATIENCE
 
 Kind = Literal[
     "429", "500", "502", "502json", "503", "400", "401", "403", "404", "409",
@@ -126,7 +127,7 @@ class TelegramFake(FileCalls):
         """Return the calls of one method, oldest first."""
         return [call for call in self.calls if call.method.lower() == method.lower()]
 
-    async def until(self, true: Callable[[], Any], timeout: float = 10.0) -> Any:  # noqa: ASYNC109
+    async def until(self, true: Callable[[], Any], timeout: float = PATIENCE) -> Any:  # noqa: ASYNC109
         """Wait until `true()` holds, looking again after every call and event."""
         async with asyncio.timeout(timeout):
             while not (found := true()):

@@ -17,6 +17,7 @@ from core.engine.scripted import ScriptedEngine
 from core.message import Author
 from core.store import people
 from core.tables import conversation, person
+from tests.patience import PATIENCE
 from tests.privacy.planted import code_in, files, left, logged, mark
 from tests.walk.house import living, settings_for
 from tests.walk.platforms import DESK, FURY, GROUP, MAYA, Heed, heed_on, hurry, until
@@ -132,7 +133,7 @@ def staffs(heed: Heed) -> list[tuple[str, bytes]]:
 
 async def cleaned(heed: Heed) -> None:
     """Wait until the janitor has nothing more to do for anybody forgotten."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while any(row.forgotten for row in await heed.rows(conversation)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await heed.app.janitor.look()
@@ -185,7 +186,7 @@ async def test_nothing_of_anybody_is_left_after_forget_wherever_they_wrote(
             engine.hang("start")
             words = f"@{heed.telegram.username} {mark('tgmid')}"
             heed.telegram.say(GROUP, MAYA, words)
-            await until(lambda: any(mark("tgmid") in str(one) for one in engine.log), 5)
+            await until(lambda: any(mark("tgmid") in str(one) for one in engine.log))
             await forget_meanwhile(heed)
             engine.release()
             await heed.quiet()
@@ -237,7 +238,7 @@ async def test_nothing_is_left_of_somebody_on_the_web_or_erased_by_the_operator(
             erased = await house.app.commands.rights.erase(key)
             assert erased is not None
             assert erased.count.cases == 1
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while await house.app.store.read(_anybody):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             await house.app.janitor.look()

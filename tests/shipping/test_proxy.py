@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.patience import PATIENCE
 from tests.proof import Ledger
 from tests.walk.program import Program, events, free_port, heed
 
@@ -64,7 +65,7 @@ async def proxied(folder: Path, heed_at: str) -> AsyncIterator[tuple[str, str]]:
         ["nginx", "-e", f"{folder}/error.log", "-c", str(config)], stderr=subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not await _open(port):
                 assert process.poll() is None, process.communicate()[1]
                 await asyncio.sleep(0.05)

@@ -26,6 +26,7 @@ from bot.settings import Discord, Http, Settings, Telegram
 from tests.fakes.discord import DiscordFake
 from tests.fakes.telegram import TelegramFake
 from tests.fakes.telegram_flood import Pusher
+from tests.patience import PATIENCE
 from tests.storage.medium import integrity, rows
 from tests.walk.house import settings_for
 from tests.walk.program import free_port
@@ -134,7 +135,7 @@ class Site:
                 if ("telegram", bot, n) not in disk:
                     yield f"{which}: message {n} was confirmed and is not on the disk"
 
-    async def settle(self, seconds: float = 40.0) -> None:
+    async def settle(self, seconds: float = PATIENCE) -> None:
         """Wait until all that anybody wrote is answered."""
         try:
             async with asyncio.timeout(seconds):

@@ -24,7 +24,7 @@ from core.store.rows import message_to_row
 from tests.core.ground import said
 from tests.fakes.telegram import TelegramFake
 from tests.proof import Ledger
-from tests.storage.medium import integrity, rows
+from tests.storage.medium import integrity, quickest, rows
 from tests.storage.site import Site, alive, site_on
 from tests.walk.platforms import hurry, key_of
 
@@ -180,16 +180,21 @@ def killed(old: Path, folder: Path, kills: int, seed: int) -> Iterator[str]:
     """Kill an upgrade at so many moments of its work; yield what the next one finds wrong."""
     file = folder / "heed.db"
     url, head = f"sqlite:///{file}", ""
-    began = time.perf_counter()
-    shutil.copy(old, file)
-    database.upgrade(url)
-    took = time.perf_counter() - began
-    [(head,)] = rows(file, "SELECT version_num FROM alembic_version")
-    chance, early = random.Random(seed), 0  # noqa: S311 - a moment, no secret
-    for _ in range(kills):
+
+    def anew() -> None:
         for rest in ("", "-wal", "-shm"):
             Path(f"{file}{rest}").unlink(missing_ok=True)
         shutil.copy(old, file)
+
+    def upgrade() -> None:
+        anew()
+        database.upgrade(url)
+
+    took = quickest(upgrade)
+    [(head,)] = rows(file, "SELECT version_num FROM alembic_version")
+    chance, early = random.Random(seed), 0  # noqa: S311 - a moment, no secret
+    for _ in range(kills):
+        anew()
         child = os.fork()
         if child == 0:
             database.upgrade(url)

@@ -32,6 +32,7 @@ from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import Interaction
 from tests.fakes.telegram import TelegramFake
 from tests.fakes.telegram_people import Seen
+from tests.patience import PATIENCE
 from tests.prepared import prepare
 from tests.walk.house import House, settings_for
 
@@ -91,7 +92,7 @@ class Moment:
         return time.monotonic() + self.passed
 
 
-async def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
+async def until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Wait for something to become true, and return it."""
     async with asyncio.timeout(seconds):
         while not (found := true()):  # noqa: ASYNC110 - the fakes tell nobody
@@ -153,7 +154,7 @@ class Heed:
         """Wait until a message (or the newest event of a kind) is dealt with and all is quiet."""
         wanted = {name: str(value) for name, value in where.items()}
         wanted |= {"message_id": str(message_id)} if message_id else {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not (found := await self._done(wanted)):  # noqa: ASYNC110 - nor does the store
                 await asyncio.sleep(0.01)
         await self._idle()
@@ -287,7 +288,7 @@ class Heed:
         return await self._done_with(self.discord.slash(user, name, channel=channel, **o))
 
     async def _done_with(self, used: Interaction) -> Interaction:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             await used.answered.wait()
         await self.quiet()
         return used

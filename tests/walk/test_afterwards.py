@@ -15,6 +15,7 @@ from core.engine.scripted import ScriptedEngine
 from core.message import Said
 from core.store import privacy
 from core.tables import decision, feedback, history
+from tests.patience import PATIENCE
 from tests.walk.platforms import BEN, FURY, GROUP, KIND, MAYA, Heed, heed_on, hurry, until
 
 SECRET = "my password is swordfish"
@@ -145,7 +146,7 @@ async def test_what_was_deleted_before_its_turn_is_not_answered(discord: Heed) -
 
 async def thumbs(heed: Heed, values: list[int]) -> None:
     """Wait until these are the thumbs that are kept."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while [row.value for row in await heed.rows(feedback)] != values:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from core.errors import DeskError, NeedsConfirm, StaleCard
 from core.store import people
 from core.tables import case, conversation, outbox
+from tests.patience import PATIENCE
 from tests.walk.house import House, living, settings_for
 from tests.walk.platforms import (
     BACK_TO_BOT,
@@ -253,12 +254,12 @@ async def test_5_the_page_is_told_of_a_new_case_and_of_the_word_somebody_waited_
     heed: Heed,
 ) -> None:
     user = 74
-    async with asyncio.timeout(10), heed.app.board.listen() as told:
+    async with asyncio.timeout(PATIENCE), heed.app.board.listen() as told:
         number = await asks(heed, user)
         first = await anext(event.data async for event in told if event.kind == "case")
         assert (first["case"], first["new"]) == (number, True)
     await act(heed, number, "alert", "Kim")
-    async with asyncio.timeout(10), heed.app.board.listen() as told:
+    async with asyncio.timeout(PATIENCE), heed.app.board.listen() as told:
         for text in ("hello?", "anybody?"):
             await heed.says(user, text)
         turns = (event.data async for event in told if "alert" in event.data)
@@ -360,7 +361,7 @@ async def test_2_the_forms_of_the_page_need_a_log_in_and_do_what_they_say(house:
         ):
             done = await browser.post(f"/desk/{number}/act", data={"csrf": token[1], **form})
             assert done.status == 200, await done.text()
-        await asyncio.wait_for(house.idle(), 10)
+        await asyncio.wait_for(house.idle(), PATIENCE)
         said = await house.lines()
         assert ("note", "be kind") in said
         assert ("staff", "Hello Ann.") in said

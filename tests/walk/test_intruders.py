@@ -18,6 +18,7 @@ from bot.logs import set_up
 from bot.settings import Http, Log
 from core.store.rows import base36
 from core.tables import case, conversation, history, outbox
+from tests.patience import PATIENCE
 from tests.walk.house import living, settings_for
 from tests.walk.platforms import ANA, BEN, DESK, FURY, GROUP, MAYA, Heed, heed_on, hurry, until
 
@@ -123,7 +124,7 @@ async def test_on_discord_a_forged_press_outside_the_desk_moves_no_case(discord:
     shown = fake.messages(direct)[-1]["id"]
     for data in await _forgeries(discord):
         pressed = fake.press("maya", direct, shown, data)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             await pressed.answered.wait()
     await discord.quiet()
     await _unmoved(discord)

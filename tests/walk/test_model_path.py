@@ -210,14 +210,15 @@ async def test_the_loop_never_stalls_while_a_reply_is_written(
         watching = asyncio.create_task(watch())
         counters = engine_of(house).counters
         before = counters.forwards
+        spent = time.thread_time(), time.process_time()
         for _ in range(3):  # how many words it finds depends on the CPU
             await asyncio.gather(*(house.say("tell me a story", f"user{n}") for n in range(3)))
         watching.cancel()
+        loop, everything = time.thread_time() - spent[0], time.process_time() - spent[1]
         assert counters.forwards - before > 30
-    lags.sort()
+    assert loop < everything / 2  # the work is done in another thread,
     assert len(lags) > 20
-    assert lags[len(lags) // 2] < 0.05, lags[-5:]
-    assert lags[-1] < 1.0, lags[-5:]
+    assert sorted(lags)[len(lags) // 2] < 0.05, lags  # which does not keep Python to itself
 
 
 # -- what the prompt is made of ------------------------------------------------------------------

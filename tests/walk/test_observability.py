@@ -223,7 +223,7 @@ async def _polling_stalls(heed: Heed, insist: Any) -> None:
     await heed.quiet()
     heed.telegram.faults.clear()
     heed.telegram.say(GROUP, BEN, "the first poll that succeeds")
-    await until(lambda: adapter.health().state == "ok", 20.0)
+    await until(lambda: adapter.health().state == "ok")
     await heed.app.watch.look()
     await heed.quiet()
     new = heed.read(DESK)[before:]

@@ -198,7 +198,7 @@ async def test_a_server_that_comes_back_is_used_again(tmp_path: Path) -> None:
             sorry = await house.say("hello")
             assert sorry["response"] == house.app.texts.say("apology", "en")
             await fake.back()
-            await until(lambda: house.app.mind.ready, 20)
+            await until(lambda: house.app.mind.ready)
             assert (await house.say("hello"))["response"] == ANSWER
             assert house.app.speaker.why_not_ready() is None
 

@@ -12,6 +12,7 @@ from typing import Any
 from bot.settings import Model
 from core.engine.embedded.table import TableTagger
 from tests.fakes.openai import MODEL, OpenAIFake
+from tests.patience import PATIENCE
 from tests.walk.house import House, living, settings_for
 from tests.walk.platforms import until
 
@@ -80,7 +81,7 @@ async def test_one_server_stands_in_for_the_other_and_the_record_says_so(tmp_pat
         assert house.app.speaker.why_not_ready() is None
         await large.back()
         await small.gone()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             for number in itertools.count():
                 done = await house.say("hello", f"user{number}")  # two failures bring a person
                 if done["model"] == "large":

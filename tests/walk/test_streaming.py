@@ -19,6 +19,7 @@ from bot.settings import Model
 from core.engine.scripted import ScriptedEngine
 from core.tables import case, outbox
 from tests.fakes.discord_shapes import json_answer
+from tests.patience import PATIENCE
 from tests.walk.platforms import FURY, GROUP, MAYA, Heed, heed_on, hurry, until, words
 
 ASKED = "and what now?"
@@ -60,7 +61,7 @@ async def watched(heed: Heed, asks: Callable[[str], Any]) -> int:
     """Bring somebody to a case in which the bot answers under staff's eyes."""
     asks(FURY)
     await until(lambda: heed.app.clockwork)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (found := await heed.rows(case)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await heed.quiet()

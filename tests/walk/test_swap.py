@@ -15,6 +15,7 @@ from core.engine.scripted import ScriptedEngine
 from core.ports import Event
 from tests.checkpoints import make_checkpoint
 from tests.fakes.hub import QWEN, HubFake
+from tests.patience import PATIENCE
 from tests.walk.house import House, arrival, living, settings_for
 from tests.walk.platforms import until
 from tests.walk.pupil import SPOKEN, make_pupil, write_prompts
@@ -78,7 +79,7 @@ async def test_offline_the_page_names_the_other_ways_in(
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     await house.room.fetch_model("qwen2.5-0.5b")
-    about = await until(lambda: (found := house.room.engine())["problem"] and found, 40)
+    about = await until(lambda: (found := house.room.engine())["problem"] and found)
     for way in ("heed model import", "HF_ENDPOINT", "HEED_MODEL__NAME=http"):
         assert way in about["problem"]
     assert (about["ready"], about["progress"], about["offer"]) == (True, None, "qwen2.5-0.5b")
@@ -114,7 +115,7 @@ async def test_a_reply_that_has_begun_is_ended_by_who_began_it(house: House) -> 
     )
     other = await house.say("hello", "bob")
     assert (other["response"], other["model"]) == ("I am new.", "new")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await following
         await swapping
     assert answer[-1].data["response"] == words

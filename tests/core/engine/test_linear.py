@@ -134,15 +134,18 @@ def test_the_head_is_asked_without_a_copy_of_it(rows_in_batch: int) -> None:
     hidden = torch.randn(1, rows_in_batch, 256).bfloat16()
 
     def seconds(picked: torch.Tensor) -> float:
-        best = 9.0
-        for _ in range(3):
-            began = time.thread_time()
-            F.linear(picked, head)
-            best = min(best, time.thread_time() - began)
-        return best
+        began = time.thread_time()
+        F.linear(picked, head)
+        return time.thread_time() - began
 
     torch.set_num_threads(1)
     with torch.inference_mode():
-        ours = seconds(hidden[0][torch.tensor([rows_in_batch - 1])])
-        weights_alone = seconds(torch.randn(1, 256).bfloat16())
+        pairs = [
+            (
+                seconds(hidden[0][torch.tensor([rows_in_batch - 1])]),
+                seconds(torch.randn(1, 256).bfloat16()),
+            )
+            for _ in range(9)
+        ]
+    ours, weights_alone = map(min, zip(*pairs, strict=True))
     assert ours < 5 * weights_alone + 0.002

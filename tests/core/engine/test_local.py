@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import threading
 import time
@@ -29,6 +28,7 @@ from core.errors import EngineBusy, EngineFailed, EngineNotReady, PromptError, S
 from core.message import ConversationKey, Level, Said, Tagging
 from core.prompts import PromptBook, Sampling
 from tests.checkpoints import STRICT, make_checkpoint
+from tests.patience import PATIENCE
 
 PACKAGED = Path(core.prompts.__file__).parent
 KEY = ConversationKey(platform="web", bot="heed", chat="1", user="ada")
@@ -768,12 +768,12 @@ async def test_the_end_of_the_thread_reaches_everybody_who_waits(engine: LocalEn
     reading = asyncio.create_task(read(engine, started, tokens=250))
     waiting = [asyncio.create_task(engine._thread.ask(die))]
     waiting += [asyncio.create_task(engine.tag_many(["x"])) for _ in range(3)]
-    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), PATIENCE)
     assert all(isinstance(outcome, EngineFailed) for outcome in outcomes)
-    await asyncio.wait([reading], timeout=5)
+    await asyncio.wait([reading], timeout=PATIENCE)
     assert reading.done()
     reading.exception()
-    await asyncio.to_thread(engine._thread._thread.join, 5)
+    await asyncio.to_thread(engine._thread._thread.join, PATIENCE)
     assert not engine.ready
     with pytest.raises(EngineFailed):
         await engine.tag_many(["x"])
@@ -799,14 +799,14 @@ async def test_a_thread_that_dies_or_hangs_is_replaced(
     def break_down() -> None:
         if trouble == "dies":
             raise SystemExit
-        free.wait(20)
+        free.wait(2 * PATIENCE)
 
     broken = engine._thread
     with pytest.raises(EngineFailed):
-        await asyncio.wait_for(engine._thread.ask(break_down), 5)
+        await asyncio.wait_for(engine._thread.ask(break_down), PATIENCE)
     with pytest.raises(EngineFailed):
-        await asyncio.wait_for(reading, 5)
-    async with asyncio.timeout(10):
+        await asyncio.wait_for(reading, PATIENCE)
+    async with asyncio.timeout(PATIENCE):
         while not engine.ready:
             assert engine.mending or engine._thread is broken
             await asyncio.sleep(0.02)
@@ -816,7 +816,7 @@ async def test_a_thread_that_dies_or_hangs_is_replaced(
     assert engine._worker.warm() == {}
     assert engine.capacity().running == 0
     assert (await turn(engine, request("hello")))[2] == expected
-    await asyncio.to_thread(broken._thread.join, 5)
+    await asyncio.to_thread(broken._thread.join, PATIENCE)
     assert not broken._thread.is_alive()
     await engine.close()
 
@@ -997,10 +997,13 @@ async def test_the_event_loop_stays_free_while_the_model_works(tmp_path: Path) -
             lags.append(time.perf_counter() - before - 0.005)
 
     watching = asyncio.create_task(watch())
+    before = time.thread_time(), time.process_time()
     keys = [replace(KEY, user=user) for user in "ab"]
     started = [await engine.start(request("Where is my parcel? " * 20, key=key)) for key in keys]
     await asyncio.gather(*(read(engine, one, tokens=150) for one in started))
     watching.cancel()
+    loop, everything = time.thread_time() - before[0], time.process_time() - before[1]
+    assert loop < everything / 2  # the work is done in another thread,
     assert len(lags) > 5
-    assert max(lags) < 0.15 * (1 + os.getloadavg()[0] / 2)
+    assert sorted(lags)[len(lags) // 2] < 0.05, lags  # which does not keep Python to itself
     await engine.close()

@@ -31,6 +31,7 @@ from core.errors import EngineFailed
 from core.message import ConversationKey
 from core.prompts import PromptBook
 from tests.checkpoints import make_checkpoint
+from tests.patience import PATIENCE
 from tests.walk.pupil import SPOKEN, make_pupil, write_prompts
 
 NEEDED = ("accelerate", "fastapi", "openai", "uvicorn")
@@ -191,7 +192,7 @@ async def test_a_reply_taken_back_leaves_the_server_free(
         said += [piece async for piece in pieces]
         assert len(said) < 100
         assert started.made["ended"] == "cancelled"
-        async with asyncio.timeout(10), warm(server, SPEAKER, tmp_path) as other:
+        async with asyncio.timeout(PATIENCE), warm(server, SPEAKER, tmp_path) as other:
             assert "".join((await say(other))[0]) == SPOKEN
 
 

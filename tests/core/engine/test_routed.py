@@ -19,6 +19,7 @@ from core.errors import EngineBusy, EngineFailed, EngineNotReady, PromptError, S
 from core.message import ConversationKey
 from core.prompts import PromptBook
 from tests.fakes.openai import MODEL, OpenAIFake
+from tests.patience import PATIENCE
 
 KEY = ConversationKey(platform="web", bot="heed", chat="1", user="ada")
 SAID = "I hear you."
@@ -257,7 +258,7 @@ async def test_a_reply_taken_back_ends_with_whoever_speaks() -> None:
         pieces = engine.continue_reply(started, Limits(), "calm")
         assert await anext(pieces) == "word "
         await engine.cancel(started)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             assert len([piece async for piece in pieces]) < 10
             while fake.open:  # noqa: ASYNC110 - the fake has no event for it
                 await asyncio.sleep(0.01)
@@ -281,7 +282,7 @@ async def test_a_reply_taken_back_while_it_changes_hands_is_spoken_by_nobody() -
     started = await engine.start(request())
     speaks.fail("speak")
     saying = asyncio.create_task(stream(engine, started))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         while not hears.asked("start"):  # noqa: ASYNC110 - a script has no event for it
             await asyncio.sleep(0.01)
         await engine.cancel(started)
@@ -311,7 +312,7 @@ async def test_a_server_that_is_away_at_the_start_is_found_later() -> None:
             assert engine.ready
             assert (await say(engine))[1].model == "small"
             await fake.back()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while (await say(engine))[1].model == "small":  # noqa: ASYNC110 - see split
                     await asyncio.sleep(0.05)
             assert (await say(engine))[0] == REMOTE
@@ -323,7 +324,7 @@ async def test_a_slow_start_of_one_is_not_waited_for_for_ever(
     monkeypatch.setattr("core.engine.routed._GRACE", 0.1)
     async with OpenAIFake() as fake:
         fake.fail("hang", path="/models")
-        async with asyncio.timeout(3), split(fake, seconds=30.0) as (engine, _):
+        async with asyncio.timeout(PATIENCE), split(fake, seconds=300.0) as (engine, _):
             assert (await say(engine))[1].model == "small"
 
 
@@ -357,7 +358,7 @@ async def test_one_that_is_mended_is_waited_for_only_where_nobody_stands_in() ->
     await asyncio.sleep(0.1)
     assert not asking.done()
     hurt.hurt = False
-    hearing = await asyncio.wait_for(asking, 2)
+    hearing = await asyncio.wait_for(asking, PATIENCE)
     assert hearing.started is not None
     assert hearing.started.model == "hurt"
 

@@ -11,6 +11,7 @@ from core.engine.ports import Joint, Limits, ReplyRequest
 from core.engine.scripted import GARBAGE, ScriptedEngine
 from core.errors import EngineBusy, EngineFailed, PromptError
 from core.message import ConversationKey, Tagging
+from tests.patience import PATIENCE
 
 KEY = ConversationKey(platform="web", bot="heed", chat="1", user="ada")
 FURIOUS = {"negative": 0.9, "neutral": 0.08, "positive": 0.02}
@@ -99,7 +100,7 @@ async def test_it_hangs_until_released_or_cancelled() -> None:
     await asyncio.sleep(0.02)
     assert not first.done()
     await engine.cancel(started)
-    assert await asyncio.wait_for(first, 1) == "ended"
+    assert await asyncio.wait_for(first, PATIENCE) == "ended"
 
 
 async def test_it_says_garbage_on_demand() -> None:
