@@ -13,7 +13,7 @@ from adapters.discord import DiscordAdapter, Pace
 from core.errors import StoreBusy
 from core.message import Arrival, Message, Place, Post
 from tests.fakes.discord import DiscordFake
-from tests.patience import PATIENCE
+from tests.patience import until
 
 QUICK = Pace(
     tick=0.05,
@@ -115,13 +115,6 @@ async def running(fake: DiscordFake, door: Recorder, **more: Any) -> AsyncIterat
     async with started(fake, door, **more) as heed:
         await until(lambda: heed.health().state == "ok")
         yield heed
-
-
-async def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait for something to become true."""
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 -- the fake and the door tell nobody
-            await asyncio.sleep(0.01)
 
 
 async def keep(_message_id: str) -> None:

@@ -10,10 +10,10 @@ import pytest
 from bot import menus
 from core.message import Arrival, Button
 from core.ports import Question
-from tests.adapters.discord_bench import QUICK, Recorder, keep, post, running, until
+from tests.adapters.discord_bench import QUICK, Recorder, keep, post, running
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import Interaction
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 ESCALATE = "Escalate this message"
 PATIENT = replace(QUICK, answer=0.2)

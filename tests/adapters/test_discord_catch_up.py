@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from tests.adapters.discord_bench import QUICK, Recorder, running, started, until
+from tests.adapters.discord_bench import QUICK, Recorder, running, started
 from tests.fakes.discord import DiscordFake
+from tests.patience import until
 
 HISTORY = "GET /channels/*/messages"
 

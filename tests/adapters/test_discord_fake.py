@@ -14,9 +14,10 @@ from discord.http import Route
 
 from adapters.discord.rest import logged_in
 from adapters.discord.supervisor import use_addresses
-from tests.adapters.discord_bench import QUICK, Recorder, running, until
+from tests.adapters.discord_bench import QUICK, Recorder, running
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import Limit
+from tests.patience import until
 
 
 @asynccontextmanager

@@ -20,9 +20,10 @@ from adapters.discord import DiscordAdapter
 from core.message import Arrival
 from core.store import Store, intake
 from core.tables import inbox, poison
-from tests.adapters.discord_bench import QUICK, adapter, running, until
+from tests.adapters.discord_bench import QUICK, adapter, running
 from tests.adapters.discord_payloads import ME, Payloads, Told
 from tests.fakes.discord import DiscordFake
+from tests.patience import until
 from tests.prepared import prepare
 from tests.proof import Ledger
 

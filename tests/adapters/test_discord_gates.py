@@ -8,8 +8,9 @@ from adapters.discord.permissions import EVERYTHING, manages, permissions
 from core.errors import OutcomeUnknown
 from core.message import Place
 from core.texts import STAFF, Texts
-from tests.adapters.discord_bench import Recorder, adapter, keep, post, running, until
+from tests.adapters.discord_bench import Recorder, adapter, keep, post, running
 from tests.fakes.discord import DiscordFake
+from tests.patience import until
 
 NAMES = ["view", "intent", "heard", "send", "slow"]
 MANAGE_SERVER, MODERATE = 1 << 5, 1 << 40

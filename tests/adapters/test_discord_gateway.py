@@ -8,8 +8,9 @@ from dataclasses import replace
 import discord
 import pytest
 
-from tests.adapters.discord_bench import QUICK, Recorder, running, started, until
+from tests.adapters.discord_bench import QUICK, Recorder, running, started
 from tests.fakes.discord import DiscordFake
+from tests.patience import until
 
 
 async def test_a_frame_that_kills_the_library_is_parked_and_a_fresh_client_goes_on() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from bot import menus
 from core.message import Button
-from tests.adapters.discord_bench import Recorder, keep, post, running, until
+from tests.adapters.discord_bench import Recorder, keep, post, running
 from tests.fakes.discord import DiscordFake
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 
 async def test_a_direct_message_becomes_a_row_and_gets_its_answer_in_the_same_channel() -> None:

@@ -10,10 +10,10 @@ from bot import menus
 from core.errors import OutcomeUnknown
 from core.message import Button, File, Post
 from core.ports import Question
-from tests.adapters.discord_bench import Recorder, keep, post, running, until
+from tests.adapters.discord_bench import Recorder, keep, post, running
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import EPHEMERAL, Interaction
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 WHISPERS = "POST /webhooks/*"
 QUESTIONS = {

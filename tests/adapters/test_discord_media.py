@@ -5,9 +5,10 @@ import pytest
 
 from core.errors import NotSent, Refused, RetryAfter, TooLarge
 from core.message import File, Media
-from tests.adapters.discord_bench import Recorder, keep, post, running, until
+from tests.adapters.discord_bench import Recorder, keep, post, running
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import MIB
+from tests.patience import until
 
 PICTURE = File(name="mood.png", kind="photo", content=b"\x89PNG first")
 OTHER = File(name="mood.png", kind="photo", content=b"\x89PNG second")

@@ -19,8 +19,9 @@ from core.errors import (
     Unreachable,
 )
 from core.message import Button, PostKind
-from tests.adapters.discord_bench import QUICK, Recorder, adapter, keep, post, running, until
+from tests.adapters.discord_bench import QUICK, Recorder, adapter, keep, post, running
 from tests.fakes.discord import DiscordFake
+from tests.patience import until
 
 POSTS = "POST /channels/*/messages"
 

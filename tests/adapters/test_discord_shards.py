@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.adapters.discord_bench import QUICK, Recorder, running, started, until
+from tests.adapters.discord_bench import QUICK, Recorder, running, started
 from tests.fakes.discord import DiscordFake
+from tests.patience import until
 
 OTHER = "1500000000000000000"
 

@@ -16,8 +16,9 @@ from core.errors import (
     Unreachable,
 )
 from core.message import Post
-from tests.adapters.discord_bench import Recorder, keep, post, running, until
+from tests.adapters.discord_bench import Recorder, keep, post, running
 from tests.fakes.discord import DiscordFake
+from tests.patience import until
 
 TAGS = ("Waiting", "claimed", "Snoozed", "resolved", "urgent")
 

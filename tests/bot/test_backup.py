@@ -22,8 +22,9 @@ from bot.program import chat, serve
 from bot.settings import Database, Desk, Http, Settings, Telegram
 from core.errors import SetupError
 from tests.fakes.telegram import TelegramFake
+from tests.patience import until
 from tests.proof import Ledger
-from tests.walk.platforms import ERASED, FURY, until
+from tests.walk.platforms import ERASED, FURY
 from tests.walk.program import free_port
 
 MAYA, BEN, DESK = 11, 12, -2002

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from bot import heap
 from core.engine.mind import Mind
 from core.engine.scripted import ScriptedEngine
-from tests.patience import PATIENCE
+from tests.patience import until
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +21,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     gc.unfreeze()
     yield
     gc.freeze()
-
-
-async def _until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_a_heap_is_settled_once_the_model_stands_and_again_when_another_does() -> None:
@@ -38,10 +32,10 @@ async def test_a_heap_is_settled_once_the_model_stands_and_again_when_another_do
         await asyncio.sleep(0.05)
         assert gc.get_freeze_count() == 0
         mind.loading = False
-        await _until(gc.get_freeze_count)
+        await until(gc.get_freeze_count)
         gone = weakref.ref(first)
         del first
         await mind.swap(ScriptedEngine())
-        await _until(lambda: gone() is None and gc.get_freeze_count())
+        await until(lambda: gone() is None and gc.get_freeze_count())
     finally:
         settling.cancel()

@@ -18,7 +18,7 @@ from bot.setup import write_settings
 from core.errors import SetupError
 from tests.fakes.discord import DiscordFake
 from tests.fakes.telegram import TOKEN, TelegramFake
-from tests.walk.platforms import until
+from tests.patience import until
 from tests.walk.program import clean_environment
 
 TELEGRAM = "123456789:AAExampleExampleExampleExampleExamp"

@@ -20,7 +20,7 @@ from core.store import Inline, Problem, Store, create_tables
 from core.store.outbox import DOUBT, PAUSED
 from core.tables import conversation, inbox, outbox
 from core.texts import Texts
-from tests.patience import PATIENCE
+from tests.patience import until
 
 MINUTE = 60.0
 
@@ -252,9 +252,7 @@ async def test_the_watch_looks_by_itself(site: Site, monkeypatch: pytest.MonkeyP
     site.adapter.state = "failing"
     await asyncio.sleep(0.05)
     site.now += 70.0
-    async with asyncio.timeout(PATIENCE):
-        while site.watch.why_not_ready() is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(site.watch.why_not_ready)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert site.watch.lag < 5

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from bot.app import App
 from bot.settings import Discord as Section, Settings
-from tests.contract.stage import PICTURE, Stage, fixed, until
+from tests.contract.stage import PICTURE, Stage, fixed
 from tests.fakes.discord import DiscordFake
+from tests.patience import until
 from tests.walk.platforms import buttons
 
 _CODE = re.compile(r"((?<!\\)```.*?```|(?<![\\`])`[^`\n]+`)", re.DOTALL)

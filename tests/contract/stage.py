@@ -26,7 +26,7 @@ from core.store import privacy, receipts
 from core.tables import case, conversation, history, inbox, outbox
 from core.texts import Texts
 from tests.core.ground import words_of
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.prepared import prepare
 from tests.walk.house import settings_for
 
@@ -75,17 +75,6 @@ class Moment:
     def steady(self) -> float:
         """Return the time by which the adapters judge their connections."""
         return time.monotonic() + self.passed
-
-
-async def until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Wait for something to hold, and return it; `true` may be a coroutine function."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = true()
-            found = await found if isinstance(found, Awaitable) else found
-            if found:
-                return found
-            await asyncio.sleep(0.005)
 
 
 def fixed(name: str, lang: str = "en", **values: object) -> str:

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from bot.app import App
 from bot.settings import Settings, Telegram as Section
-from tests.contract.stage import PICTURE, Stage, fixed, until
+from tests.contract.stage import PICTURE, Stage, fixed
 from tests.fakes.telegram_people import Seen
+from tests.patience import until
 from tests.walk.platforms import BEN, LI, MAYA, MENUS, Town
 
 IDS = {"maya": MAYA, "ben": BEN, "li": LI}

@@ -18,7 +18,8 @@ from tests.contract.script import (
     sentences,
     squeezed,
 )
-from tests.contract.stage import CAPABILITIES, DONE_BY, Stage, fixed, until
+from tests.contract.stage import CAPABILITIES, DONE_BY, Stage, fixed
+from tests.patience import until
 
 KIND = "thanks, that fixed it, you are great!"
 LACKING = {

@@ -6,7 +6,8 @@ import pytest
 
 from core.engine.scripted import ScriptedEngine
 from tests.contract.script import listener, needs, sentences
-from tests.contract.stage import Stage, fixed, until
+from tests.contract.stage import Stage, fixed
+from tests.patience import until
 from tests.walk.platforms import CRISIS, FURY, unsigned
 
 HOUR = 3600.0

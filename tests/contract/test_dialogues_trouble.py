@@ -8,7 +8,8 @@ from bot.settings import Model
 from core.engine.scripted import ScriptedEngine
 from core.tables import outbox
 from tests.contract.script import echo, listener, needs, provides, sentences, squeezed
-from tests.contract.stage import Stage, fixed, until
+from tests.contract.stage import Stage, fixed
+from tests.patience import until
 from tests.walk.platforms import FURY, unsigned
 
 PLACEHOLDER = "…"  # what may remain on Telegram of a send whose outcome nobody knows

@@ -21,8 +21,8 @@ from core.message import ConversationKey, Level, Said
 from core.texts import Texts
 from core.texts.soothing import NAMES, acknowledges, soothing
 from tests.fakes.openai import OpenAIFake
+from tests.patience import until
 from tests.walk.house import House, living, settings_for
-from tests.walk.platforms import until
 
 TEXTS = Texts.load()
 KEY = ConversationKey(platform="web", bot="heed", chat="1", user="maya")

@@ -16,7 +16,7 @@ from core.message import File, Media, Post, Receipt, TextLimit
 from core.ports import Remember
 from core.tables import outbox as table
 from tests.core.ground import TEXTS, Ground, opened, said
-from tests.patience import PATIENCE
+from tests.patience import until
 
 PERSON = ("person", 1)
 
@@ -112,9 +112,7 @@ async def test_a_send_that_takes_long_is_no_doubt(ground: Ground) -> None:
     slow = Slow(repeats=True)
     work = delivery(ground, slow)
     sending = asyncio.create_task(work.work(PERSON))
-    async with asyncio.timeout(PATIENCE):
-        while not slow.got:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: slow.got)
     ground.now += 60
     await work.settle_doubts(quiet=10.0)
     assert ground.row(table).state == "sending"

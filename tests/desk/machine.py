@@ -45,9 +45,9 @@ from core.tables import (
     timer,
 )
 from tests.desk.judge import ANSWER, Facts, Judge
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.prepared import prepare
-from tests.walk.platforms import FURY, phrases, until
+from tests.walk.platforms import FURY, phrases
 
 Move = tuple[str, int, int]
 SAYS = ("hello there", FURY, "real human please", "my order is late", "thanks", FURY)

@@ -24,9 +24,10 @@ from core.message import Tagging
 from core.tables import case
 from tests.fakes.telegram import Fault
 from tests.fakes.telegram_shapes import ApiError
+from tests.patience import until
 from tests.prepared import prepare
 from tests.walk.house import settings_for
-from tests.walk.platforms import DESK, OPEN, Town, phrases, until
+from tests.walk.platforms import DESK, OPEN, Town, phrases
 
 FASTER = 4.0  # than the real limits: a call may come 0.75 s late until one counts wrong
 COUNTED = ("send", "edit", "copy", "createforum", "closeforum", "reopenforum", "pin", "delete")

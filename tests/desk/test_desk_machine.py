@@ -17,10 +17,10 @@ from bot.settings import Desk, Discord as DiscordSettings, Settings, Telegram as
 from tests.desk.judge import MACHINE, Written
 from tests.desk.machine import COMMANDS, SAYS, Move, World, hurried
 from tests.fakes.discord import DiscordFake
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.proof import Ledger
 from tests.walk.house import settings_for
-from tests.walk.platforms import ANA, BEN, BOB, DESK, MAYA, Town, buttons, until
+from tests.walk.platforms import ANA, BEN, BOB, DESK, MAYA, Town, buttons
 
 FAULTS = (
     ("reset", False), ("reset", True), ("429", False), ("500", False), ("502", True), ("cut", True),

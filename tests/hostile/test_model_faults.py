@@ -23,9 +23,9 @@ from core.engine.local.engine import LocalEngine
 from core.engine.remote import RemoteEngine
 from core.engine.scripted import ScriptedEngine
 from tests.fakes.openai import OpenAIFake
+from tests.patience import until
 from tests.proof import Ledger
 from tests.walk.house import House, living, settings_for
-from tests.walk.platforms import until
 from tests.walk.pupil import SPOKEN, make_pupil, write_prompts
 
 SECONDS, GRACE = 0.4, 0.3  # how long a model may take, and how much longer nobody waits

@@ -17,9 +17,9 @@ from tests.checkpoints import make_checkpoint
 from tests.hostile import corpus, watch
 from tests.hostile.corpus import Probe, probes
 from tests.hostile.watch import Outcome
+from tests.patience import until
 from tests.proof import Ledger
 from tests.walk.house import key_for, living, settings_for
-from tests.walk.platforms import until
 from tests.walk.pupil import write_prompts
 
 SAMPLE = 20

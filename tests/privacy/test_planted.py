@@ -17,10 +17,10 @@ from core.engine.scripted import ScriptedEngine
 from core.message import Author
 from core.store import people
 from core.tables import conversation, person
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.privacy.planted import code_in, files, left, logged, mark
 from tests.walk.house import living, settings_for
-from tests.walk.platforms import DESK, FURY, GROUP, MAYA, Heed, heed_on, hurry, until
+from tests.walk.platforms import DESK, FURY, GROUP, MAYA, Heed, heed_on, hurry
 
 Plant = Callable[[Heed, str], Awaitable[list[str]]]
 TELEGRAM = (

@@ -23,8 +23,9 @@ from core.store import kept, people
 from core.tables import case, conversation, decision, history, inbox, person
 from core.texts import Texts
 from tests.core.ground import Ground, key, opened, said
+from tests.patience import until
 from tests.privacy.planted import code_in, files, mark
-from tests.walk.platforms import CRISIS, FURY, GROUP, LI, MAYA, Heed, heed_on, hurry, phrases, until
+from tests.walk.platforms import CRISIS, FURY, GROUP, LI, MAYA, Heed, heed_on, hurry, phrases
 
 
 @pytest.fixture(autouse=True)

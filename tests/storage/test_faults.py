@@ -17,10 +17,11 @@ import pytest
 from bot import database, logs
 from bot.settings import Settings
 from core.store import Store
+from tests.patience import until
 from tests.proof import Ledger
 from tests.storage.medium import pragma
 from tests.storage.site import Site, site_on
-from tests.walk.platforms import MAYA, hurry, key_of, until
+from tests.walk.platforms import MAYA, hurry, key_of
 from tests.walk.program import ROOT, clean_environment
 
 Fault = Callable[[Site], AbstractAsyncContextManager[None]]

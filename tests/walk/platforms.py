@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from tests.fakes.discord import DiscordFake
 from tests.fakes.discord_shapes import Interaction
 from tests.fakes.telegram import TelegramFake
 from tests.fakes.telegram_people import Seen
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.prepared import prepare
 from tests.walk.house import House, settings_for
 
@@ -90,14 +90,6 @@ class Moment:
     def steady(self) -> float:
         """Return the time by which the adapters judge their connections."""
         return time.monotonic() + self.passed
-
-
-async def until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Wait for something to become true, and return it."""
-    async with asyncio.timeout(seconds):
-        while not (found := true()):  # noqa: ASYNC110 - the fakes tell nobody
-            await asyncio.sleep(0.01)
-    return found
 
 
 class Heed:

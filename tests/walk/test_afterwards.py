@@ -15,8 +15,8 @@ from core.engine.scripted import ScriptedEngine
 from core.message import Said
 from core.store import privacy
 from core.tables import decision, feedback, history
-from tests.patience import PATIENCE
-from tests.walk.platforms import BEN, FURY, GROUP, KIND, MAYA, Heed, heed_on, hurry, until
+from tests.patience import PATIENCE, until
+from tests.walk.platforms import BEN, FURY, GROUP, KIND, MAYA, Heed, heed_on, hurry
 
 SECRET = "my password is swordfish"
 

@@ -13,7 +13,8 @@ from bot.settings import Desk
 from core.errors import NeedsConfirm
 from core.tables import case, conversation, outbox, person
 from tests.fakes.telegram_shapes import PICTURE
-from tests.walk.platforms import ANA, DESK, KIND, OPEN, RESOLVED, Heed, heed_on, hurry, until
+from tests.patience import until
+from tests.walk.platforms import ANA, DESK, KIND, OPEN, RESOLVED, Heed, heed_on, hurry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.tables import case, decision, outbox, timer
+from tests.patience import until
 from tests.walk.platforms import (
     ANA,
     BEN,
@@ -25,7 +26,6 @@ from tests.walk.platforms import (
     Heed,
     heed_on,
     hurry,
-    until,
 )
 
 HOUR, DAY = 3600.0, 86400.0

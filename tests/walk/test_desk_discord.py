@@ -18,6 +18,7 @@ import pytest_asyncio
 from bot.settings import Desk
 from core.tables import case, conversation, history, outbox
 from tests.fakes.discord_shapes import MIB
+from tests.patience import until
 from tests.walk.platforms import (
     BACK_TO_BOT,
     CRISIS,
@@ -30,7 +31,6 @@ from tests.walk.platforms import (
     buttons,
     heed_on,
     hurry,
-    until,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -10,6 +10,7 @@ import pytest
 from core.engine.scripted import ScriptedEngine
 from core.tables import audit, case, conversation, outbox, staff_thread
 from tests.fakes.telegram_people import Seen
+from tests.patience import until
 from tests.walk.platforms import (
     ANA,
     BEN,
@@ -22,7 +23,6 @@ from tests.walk.platforms import (
     Heed,
     heed_on,
     hurry,
-    until,
 )
 
 SIGNED = "Ana · Support"

@@ -16,20 +16,8 @@ from core.message import Place
 from core.store import desk
 from core.store.desk import Change
 from core.tables import audit, history
-from tests.walk.platforms import (
-    ANA,
-    BEN,
-    BOB,
-    DESK,
-    FURY,
-    KIND,
-    MAYA,
-    Heed,
-    heed_on,
-    hurry,
-    until,
-    words,
-)
+from tests.patience import until
+from tests.walk.platforms import ANA, BEN, BOB, DESK, FURY, KIND, MAYA, Heed, heed_on, hurry, words
 
 GROUP = -1001234567890
 WITHDRAWN = "draft withdrawn"

@@ -10,6 +10,7 @@ import pytest
 
 from core.engine.scripted import ScriptedEngine
 from core.tables import case, conversation, history, outbox
+from tests.patience import until
 from tests.walk.platforms import (
     ANA,
     BEN,
@@ -28,7 +29,6 @@ from tests.walk.platforms import (
     ago,
     heed_on,
     hurry,
-    until,
     words,
 )
 

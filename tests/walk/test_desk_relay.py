@@ -10,7 +10,8 @@ import pytest
 
 from core.tables import case, history
 from tests.fakes.telegram_people import Seen
-from tests.walk.platforms import ANA, DESK, FURY, KIND, MAYA, Heed, heed_on, hurry, until
+from tests.patience import until
+from tests.walk.platforms import ANA, DESK, FURY, KIND, MAYA, Heed, heed_on, hurry
 
 SIGNED = "Ana · Support"
 

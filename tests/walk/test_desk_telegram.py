@@ -11,6 +11,7 @@ import pytest
 from core.engine.scripted import ScriptedEngine
 from core.tables import audit, case, decision, history, outbox
 from tests.fakes.telegram_people import Seen
+from tests.patience import until
 from tests.walk.platforms import (
     ANA,
     BACK_TO_BOT,
@@ -25,7 +26,6 @@ from tests.walk.platforms import (
     Heed,
     heed_on,
     hurry,
-    until,
 )
 
 SIGNED = "Ana · Support"

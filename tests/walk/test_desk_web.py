@@ -17,19 +17,9 @@ from argon2 import PasswordHasher
 from core.errors import DeskError, NeedsConfirm, StaleCard
 from core.store import people
 from core.tables import case, conversation, outbox
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.walk.house import House, living, settings_for
-from tests.walk.platforms import (
-    BACK_TO_BOT,
-    FURY,
-    KIND,
-    OPEN,
-    RESOLVED,
-    Heed,
-    heed_on,
-    hurry,
-    until,
-)
+from tests.walk.platforms import BACK_TO_BOT, FURY, KIND, OPEN, RESOLVED, Heed, heed_on, hurry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,7 +9,8 @@ import pytest
 
 from core.store import privacy
 from core.tables import case, conversation, inbox
-from tests.walk.platforms import GROUP_NOTICE, KIND, Heed, heed_on, hurry, until
+from tests.patience import until
+from tests.walk.platforms import GROUP_NOTICE, KIND, Heed, heed_on, hurry
 
 ESCALATE = "Escalate this message"
 SECRET = "xyzzy-only-among-ourselves"

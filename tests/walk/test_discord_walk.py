@@ -13,6 +13,7 @@ from core.engine.scripted import ScriptedEngine
 from core.store import privacy
 from core.tables import case, conversation, history, inbox, outbox
 from tests.fakes.discord_shapes import THREAD
+from tests.patience import until
 from tests.walk.platforms import (
     BACK_TO_BOT,
     CRISIS,
@@ -28,7 +29,6 @@ from tests.walk.platforms import (
     buttons,
     heed_on,
     hurry,
-    until,
     words,
 )
 

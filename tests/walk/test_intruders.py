@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import logging
-import sys
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from bot.logs import set_up
 from bot.settings import Http, Log
 from core.store.rows import base36
 from core.tables import case, conversation, history, outbox
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.walk.house import living, settings_for
-from tests.walk.platforms import ANA, BEN, DESK, FURY, GROUP, MAYA, Heed, heed_on, hurry, until
+from tests.walk.platforms import ANA, BEN, DESK, FURY, GROUP, MAYA, Heed, heed_on, hurry
 
 STAFF_WORDS = ("claim", "steal", "release", "r", "reply", "note", "resolve", "notneeded", "bot")
 CARD = "Case 1 · Ann\nWith Sam\nSam: I promise you 500 back\nBen: confirmed"
@@ -188,18 +184,9 @@ async def test_the_right_to_answer_an_interaction_is_not_kept(discord: Heed) -> 
 
 
 @pytest.fixture
-def written() -> Iterator[io.StringIO]:
+def written() -> io.StringIO:
     """What the log holds; the test sets it up."""
-    root = logging.getLogger()
-    kept = root.handlers[:], root.level, sys.excepthook, threading.excepthook
-    names = {name: logging.getLogger(name).level for name in ("telegram", "discord", "httpx")}
-    yield io.StringIO()
-    root.handlers[:], level, sys.excepthook, threading.excepthook = kept
-    root.setLevel(level)
-    for name, before in names.items():
-        logging.getLogger(name).setLevel(before)
-    logging.raiseExceptions = True
-    structlog.reset_defaults()
+    return io.StringIO()
 
 
 async def test_neither_secrets_nor_people_stand_where_operators_read(

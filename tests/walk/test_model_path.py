@@ -23,8 +23,9 @@ from core.errors import PromptError, SetupError, StoreBusy
 from core.ports import Event
 from core.tables import decision
 from tests.checkpoints import make_checkpoint
+from tests.patience import until
 from tests.walk.house import House, arrival, key_for, living, settings_for
-from tests.walk.platforms import MAYA, heed_on, hurry, until
+from tests.walk.platforms import MAYA, heed_on, hurry
 from tests.walk.program import Program, heed
 from tests.walk.pupil import PACKAGED, SPOKEN, make_pupil, write_prompts
 

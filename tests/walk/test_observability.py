@@ -17,9 +17,10 @@ from bot.faults import FAULTS
 from bot.logs import set_up
 from bot.settings import Log
 from core.tables import inbox, outbox
+from tests.patience import until
 from tests.proof import Ledger
 from tests.walk.house import living, settings_for
-from tests.walk.platforms import ANA, BEN, DESK, FURY, GROUP, KIND, MAYA, Heed, heed_on, until
+from tests.walk.platforms import ANA, BEN, DESK, FURY, GROUP, KIND, MAYA, Heed, heed_on
 
 PLANTED = "xyzzy"
 BEN_SAYS = f"hello there, it is about the {PLANTED}"

@@ -14,8 +14,9 @@ from bot.settings import Model, Prompts, Settings
 from core.engine.remote import RemoteEngine
 from core.ports import Event
 from tests.fakes.openai import MODEL, Label, OpenAIFake
+from tests.patience import until
 from tests.walk.house import House, arrival, living, settings_for
-from tests.walk.platforms import MAYA, heed_on, hurry, until
+from tests.walk.platforms import MAYA, heed_on, hurry
 from tests.walk.program import Program
 from tests.walk.pupil import PACKAGED
 

@@ -12,8 +12,8 @@ import pytest
 from bot.settings import Answers, Model, Reply
 from core.ports import Event
 from tests.fakes.openai import MODEL, OpenAIFake
+from tests.patience import until
 from tests.walk.house import House, arrival, living, settings_for
-from tests.walk.platforms import until
 
 FAQ = """
 [[answer]]

@@ -12,9 +12,8 @@ from typing import Any
 from bot.settings import Model
 from core.engine.embedded.table import TableTagger
 from tests.fakes.openai import MODEL, OpenAIFake
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.walk.house import House, living, settings_for
-from tests.walk.platforms import until
 
 ANSWER = "It is on its way."
 FURY = "this is the worst service ever, I am furious, you are all useless, I hate this so much!!!"

@@ -22,6 +22,7 @@ from tests.fakes.discord import DiscordFake
 from tests.fakes.switchboard import Switchboard
 from tests.fakes.telegram import TelegramFake
 from tests.fakes.telegram_shapes import PICTURE
+from tests.patience import until
 from tests.walk.platforms import (
     ANA,
     DESK,
@@ -36,7 +37,6 @@ from tests.walk.platforms import (
     hurry,
     settings_for,
     unsigned,
-    until,
 )
 from tests.walk.program import Program
 

@@ -19,8 +19,8 @@ from bot.settings import Model
 from core.engine.scripted import ScriptedEngine
 from core.tables import case, outbox
 from tests.fakes.discord_shapes import json_answer
-from tests.patience import PATIENCE
-from tests.walk.platforms import FURY, GROUP, MAYA, Heed, heed_on, hurry, until, words
+from tests.patience import until
+from tests.walk.platforms import FURY, GROUP, MAYA, Heed, heed_on, hurry, words
 
 ASKED = "and what now?"
 ANSWER = words(14)
@@ -61,9 +61,7 @@ async def watched(heed: Heed, asks: Callable[[str], Any]) -> int:
     """Bring somebody to a case in which the bot answers under staff's eyes."""
     asks(FURY)
     await until(lambda: heed.app.clockwork)
-    async with asyncio.timeout(PATIENCE):
-        while not (found := await heed.rows(case)):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    found = await until(lambda: heed.rows(case))
     await heed.quiet()
     number = int(found[0].id)
     await heed.room.act(number, "claim", "Ana")

@@ -15,9 +15,8 @@ from core.engine.scripted import ScriptedEngine
 from core.ports import Event
 from tests.checkpoints import make_checkpoint
 from tests.fakes.hub import QWEN, HubFake
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.walk.house import House, arrival, living, settings_for
-from tests.walk.platforms import until
 from tests.walk.pupil import SPOKEN, make_pupil, write_prompts
 
 

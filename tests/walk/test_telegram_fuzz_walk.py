@@ -9,7 +9,8 @@ import pytest
 
 from core.tables import inbox, poison
 from tests.adapters.telegram_fuzz import Maker, plain
-from tests.walk.platforms import BEN, heed_on, until
+from tests.patience import until
+from tests.walk.platforms import BEN, heed_on
 
 
 async def test_among_broken_and_hostile_updates_everybody_is_still_answered(

@@ -13,6 +13,7 @@ from bot.settings import Model
 from core.engine.scripted import ScriptedEngine
 from core.store import privacy
 from core.tables import audit, case, conversation, history, inbox, outbox
+from tests.patience import until
 from tests.walk.platforms import (
     ANA,
     BACK_TO_BOT,
@@ -35,7 +36,6 @@ from tests.walk.platforms import (
     ago,
     heed_on,
     hurry,
-    until,
     words,
 )
 

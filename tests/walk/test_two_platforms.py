@@ -9,6 +9,7 @@ import pytest
 from core.errors import NeedsConfirm
 from core.store import privacy
 from core.tables import case
+from tests.patience import until
 from tests.walk.platforms import (
     ANA,
     BEN,
@@ -26,7 +27,6 @@ from tests.walk.platforms import (
     heed_on,
     hurry,
     key_of,
-    until,
 )
 
 

@@ -9,7 +9,8 @@ import pytest
 from bot.settings import Access
 from core.tables import inbox, outbox
 from core.texts import Texts
-from tests.walk.platforms import BEN, DESK, FURY, GROUP, KIND, MAYA, Heed, heed_on, hurry, until
+from tests.patience import until
+from tests.walk.platforms import BEN, DESK, FURY, GROUP, KIND, MAYA, Heed, heed_on, hurry
 
 TEXTS = Texts.load()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import formatdate
@@ -19,7 +19,7 @@ from core.errors import EngineBusy, EngineFailed, EngineNotReady, PromptError, S
 from core.message import ConversationKey, Said
 from core.prompts import PromptBook
 from tests.fakes.openai import MODEL, OpenAIFake
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 KEY = ConversationKey(platform="web", bot="heed", chat="1", user="ada")
 SECRET = "sk-very-secret-0123456789"
@@ -54,12 +54,6 @@ async def say(engine: RemoteEngine, *texts: str, limits: Limits | None = None) -
 def name_of(fault: dict[str, Any]) -> str:
     number = fault.get("status", len(fault.get("body", b"")))
     return f"{fault['kind']}-{number}-after-{fault.get('after', 0)}"
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110 - the fake has no event for it
-            await asyncio.sleep(0.01)
 
 
 # ---- finding the server --------------------------------------------------------------------
@@ -309,8 +303,7 @@ async def test_tags_one_of_which_fails_leave_nothing_running() -> None:
         fake.fail("status", status=500)
         with pytest.raises(EngineFailed):
             await engine.tag_many([str(n) for n in range(50)])
-        await asyncio.sleep(0.1)
-        assert fake.open == 0
+        await until(lambda: fake.open == 0)
         assert len(fake.chats()) < 10
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.engine.local.thread import EngineThread
 from core.errors import EngineFailed
-from tests.patience import PATIENCE
+from tests.patience import until
 
 
 class Log(EngineThread):
@@ -106,9 +106,7 @@ async def test_a_thread_that_hangs_is_noticed_and_let_go(thread: Log) -> None:
         asyncio.run_coroutine_threadsafe(free.wait(), loop).result()
 
     hanging = asyncio.create_task(thread.ask(hang))
-    async with asyncio.timeout(PATIENCE):
-        while not thread.stuck:  # noqa: ASYNC110 - it hangs in its own thread
-            await asyncio.sleep(0.01)
+    await until(lambda: thread.stuck)
     assert (thread.alive, thread.condition) == (True, "hangs")
     thread.abandon()
     with pytest.raises(EngineFailed, match="in the middle of its work"):
