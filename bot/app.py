@@ -104,20 +104,7 @@ class App:
         self.waits = Waits(
             store=self.store, texts=self.texts, clock=self.clock, settings=self.tuning.current
         )
-        studio = Studio(store=self.store, texts=self.texts, settings=self.tuning.current)
-        self.delivery = Delivery(
-            self.store,
-            self.adapters,
-            self.clock,
-            probe,
-            say=self.texts.say,
-            draw=studio.draw,
-            ring=self._deliver,
-            lost=self._desk_lost,
-            settled=self._settled,
-            barred=self._barred,
-            meter=self.meters,
-        )
+        self.delivery = self._delivery(probe)
         self.posts: Lanes[Lane] = Lanes("delivery", self.delivery.work)
         self.drafter = Drafter(
             store=self.store,
@@ -126,27 +113,8 @@ class App:
             limits=_limits(settings),
             secret=lambda: self.book.lately().told,
         )
-        self.handoff = Handoff(
-            store=self.store,
-            texts=self.texts,
-            clock=self.clock,
-            places=self.seats.now,
-            limit=self._limit,
-            changed=self._changed,
-            ring=self._deliver,
-            rules=lambda: self._rules,
-            suggest=self.drafter.suggest,
-            link=self._link,
-        )
-        self.clockwork = Clockwork(
-            store=self.store,
-            handoff=self.handoff,
-            texts=self.texts,
-            clock=self.clock,
-            on_call=self.seats.on_call,
-            operator=self.seats.operator,
-            stale=lambda: self.tuning.current().desk.stale_hours * 3600.0,
-        )
+        self.handoff = self._handoff()
+        self.clockwork = self._clockwork()
         self.janitor = Janitor(
             self.store,
             self.clock,
@@ -165,7 +133,54 @@ class App:
             settings, self.book, self.mind, tell=self.board.tell, alone=self._alone
         )
         self.alarm = Alarm(clockwork=self.clockwork, adapters=self.adapters, places=self.seats.now)
-        self.watch = Watch(
+        self.watch = self._watch()
+        self.room = self._room()
+
+    # --- rooms, each built from those before it -------------------------------------------------
+
+    def _delivery(self, probe: Probe) -> Delivery:
+        studio = Studio(store=self.store, texts=self.texts, settings=self.tuning.current)
+        return Delivery(
+            self.store,
+            self.adapters,
+            self.clock,
+            probe,
+            say=self.texts.say,
+            draw=studio.draw,
+            ring=self._deliver,
+            lost=self._desk_lost,
+            settled=self._settled,
+            barred=self._barred,
+            meter=self.meters,
+        )
+
+    def _handoff(self) -> Handoff:
+        return Handoff(
+            store=self.store,
+            texts=self.texts,
+            clock=self.clock,
+            places=self.seats.now,
+            limit=self._limit,
+            changed=self._changed,
+            ring=self._deliver,
+            rules=lambda: self._rules,
+            suggest=self.drafter.suggest,
+            link=self._link,
+        )
+
+    def _clockwork(self) -> Clockwork:
+        return Clockwork(
+            store=self.store,
+            handoff=self.handoff,
+            texts=self.texts,
+            clock=self.clock,
+            on_call=self.seats.on_call,
+            operator=self.seats.operator,
+            stale=lambda: self.tuning.current().desk.stale_hours * 3600.0,
+        )
+
+    def _watch(self) -> Watch:
+        return Watch(
             store=self.store,
             clock=self.clock,
             texts=self.texts,
@@ -178,7 +193,9 @@ class App:
             tell=self.alarm.tell,
             changed=lambda: self.board.tell(Event(kind="incident", key=None)),
         )
-        self.room = Room(
+
+    def _room(self) -> Room:
+        return Room(
             watch=self.watch,
             meters=self.meters,
             lanes=lambda: {"turn": self.turns.busy, "delivery": self.posts.busy},

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from adapters.web import WebAdapter
 from tests.adapters.desk_twin import DeskTwin
 from tests.page.program import Program
+from tests.patience import PATIENCE
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 T = TypeVar("T")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -51,7 +54,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     with browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-US") as context:
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(1000 * PATIENCE)
         broken: list[str] = []
         page.on("pageerror", lambda error: broken.append(str(error)))
         page.on("console", lambda said: broken.append(said.text) if _is_fault(said) else None)

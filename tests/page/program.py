@@ -10,6 +10,8 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,7 +44,7 @@ class Program:
                 stderr=log,
                 text=True,
             )
-        hung = threading.Timer(60, self._process.kill)
+        hung = threading.Timer(PATIENCE, self._process.kill)
         hung.start()
         assert self._process.stdout
         for line in self._process.stdout:
@@ -57,7 +59,7 @@ class Program:
         """End it as Ctrl-C does, by its process id."""
         if self._process is not None:
             self._process.terminate()
-            status = self._process.wait(20)
+            status = self._process.wait(PATIENCE)
             self._process.stdout.close()
             self._process = None
             assert status == 0, (self.folder / "heed.log").read_text()

@@ -13,6 +13,7 @@ from tests.adapters.desk_twin import DeskTwin
 from tests.page.conftest import Serving
 from tests.page.staff import FURIOUS, add, enter, visit
 from tests.page.test_page_access import faults
+from tests.patience import PATIENCE
 
 
 def many(serving: Serving) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def test_nothing_stands_in_anybodys_way(
     ) as context:
         enter(context, serving)
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(1000 * PATIENCE)
         visit(page, serving, f"/desk?lang={language}")
         assert faults(page) == []
         case = many(serving)

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from tests.adapters.desk_twin import DeskTwin
 from tests.page.conftest import Serving
 from tests.page.staff import add, enter, visit
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def held(page: Page, where: str) -> Iterator[list[Route]]:
 
 
 def asked(page: Page, waiting: list[Route]) -> None:
-    for _ in range(500):
+    for _ in range(round(100 * PATIENCE)):
         if waiting:
             return
         page.wait_for_timeout(10)
@@ -404,7 +405,7 @@ def without_scripts(browser: Browser, serving: Serving) -> Iterator[Page]:
     with browser.new_context(java_script_enabled=False, locale="en-US") as context:
         enter(context, serving)
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(1000 * PATIENCE)
         yield page
 
 

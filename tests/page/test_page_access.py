@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.patience import PATIENCE
+
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 FURIOUS = {
     "en": "I am furious!! This is the third time you lost my data. I have had enough!",
@@ -37,7 +39,7 @@ def test_nothing_stands_in_anybodys_way(
         viewport=view, color_scheme=theme, bypass_csp=True, reduced_motion="reduce"
     ) as context:
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(1000 * PATIENCE)
         page.goto(f"{room_url}/?lang={language}")
         expect(page.locator("#show-keys")).to_be_visible()
         assert faults(page) == []

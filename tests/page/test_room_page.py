@@ -201,7 +201,7 @@ def test_a_restart_loses_nothing_and_the_page_comes_back_by_itself(
     expect(page.locator("#notice")).to_contain_text(re.compile("did not answer|is lost"))
     expect(page.locator("#text")).to_have_value("are you there?")
     program.start()
-    expect(page.locator("#notice")).to_be_empty(timeout=15_000)
+    expect(page.locator("#notice")).to_be_empty()
     assert page.locator("#lines .line").all_inner_texts() == lines
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#lines .user").last).to_contain_text(SILENT)
