@@ -167,8 +167,8 @@ class Intake:
             _log.warning("history of channel %s has to wait: %s", channel.id, error)
             channel.refused = channel.behind and isinstance(error, StoreError)
             return False
-        except DeliveryError as error:  # gone, or we may not read it: live messages still come
-            _log.warning("history of channel %s cannot be read: %s", channel.id, error)
+        except DeliveryError as error:  # nobody says what it is: live messages still come
+            _log.warning("channel %s cannot be read: %s", channel.id, error)
             channel.catch_up()
             channel.saved = True
         return True
@@ -176,7 +176,7 @@ class Intake:
     async def _page(self, channel: Channel) -> None:
         where = await self._where(channel)
         channel.missed = False
-        page = await self._rest.history(channel.id, channel.seen)
+        page = await self._history(channel)
         arrivals = [
             await self._with_roles(self._read(payload, where, json.dumps(payload)), where)
             for payload in page
@@ -186,6 +186,17 @@ class Intake:
             await self._commit(channel, arrivals, newest)
             if len(page) < PAGE and not channel.missed:
                 channel.catch_up()
+
+    async def _history(self, channel: Channel) -> Sequence[Payload]:
+        """Return the next page; of a history that is closed to us, what is remembered of it."""
+        try:
+            return await self._rest.history(channel.id, channel.seen)
+        except (NotSent, OutcomeUnknown):
+            raise
+        except DeliveryError as error:
+            _log.warning("history of channel %s cannot be read: %s", channel.id, error)
+            after = [one for one in channel.left if snowflake(one["id"]) > channel.seen]
+            return sorted(after, key=lambda one: snowflake(one["id"]))[:PAGE]
 
     async def _said(self, channel: Channel, data: Payload, frame: str) -> None:
         await self._wait_for_older(channel)
@@ -204,9 +215,7 @@ class Intake:
     def _leave(self, channel: Channel, data: Payload, why: object) -> None:
         """Let the history bring a message."""
         _log.warning("message %s is left to the history: %s", data["id"], why)
-        before = max(snowflake(data["id"]) - 1, 1)
-        channel.seen = min(channel.seen or before, before)
-        channel.fall_behind()
+        channel.leave(data)
         self._work.set()
 
     async def _with_roles(self, arrival: Arrival, where: Where) -> Arrival:

@@ -20,6 +20,7 @@ OURS = "ours"  # in place of a user id: the bot itself wrote it
 _MIB = 1 << 20
 _UPLOADS = {2: 50 * _MIB, 3: 100 * _MIB}  # by a server's tier; else the least
 _LEAST = 10 * _MIB
+_LEFT = 500  # messages of one channel that the database refused and that are held meanwhile
 _KEPT = 10_000  # messages whose author, and people whose roles, are remembered
 _READABLE = frozenset({0, 1, 2, 5, 10, 11, 12})  # kinds of channels that hold messages
 _TOLD: Mapping[str, Callable[[Any], Sequence[Payload]]] = {  # events that tell of channels
@@ -45,6 +46,7 @@ class Channel:
     behind: bool = False
     missed: bool = False  # something may have been lost since the last page was asked for
     refused: bool = False  # by the database, while behind: what is newer waits for what is older
+    left: list[Payload] = field(default_factory=list)  # to the history, which may be closed to us
     level: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # rows of one place in order
 
@@ -53,9 +55,18 @@ class Channel:
         self.behind = self.missed = True
         self.level.clear()
 
+    def leave(self, payload: Payload) -> None:
+        """Have a message brought by the history; nothing newer than it is stored by now."""
+        before = max(snowflake(payload["id"]) - 1, 1)
+        self.seen = min(self.seen or before, before)
+        if len(self.left) < _LEFT:
+            self.left.append(payload)
+        self.fall_behind()
+
     def catch_up(self) -> None:
         """History is read to its end: live messages move the cursor again."""
         self.behind = self.refused = False
+        self.left.clear()
         self.level.set()
 
 

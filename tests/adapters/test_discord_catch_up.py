@@ -154,6 +154,27 @@ async def test_a_channel_whose_history_may_not_be_read_is_heard_live_all_the_sam
         assert door.texts() == ["one", "two"]
 
 
+async def test_what_the_database_refused_is_not_lost_where_the_history_is_closed() -> None:
+    door = Recorder()
+    told = [f"line {number}" for number in range(120)]  # more than a page
+    async with DiscordFake() as fake, running(fake, door, pace=replace(QUICK, hold=0.1)) as heed:
+        fake.denied.add((fake.channel, "history"))
+        door.failing = lambda arrivals: any(one.message for one in arrivals)
+        fake.say("ann", told[0], channel=fake.channel, mention=True)
+        await until(lambda: door.refused >= 3)  # when it came, and from memory, twice
+        for text in told[1:]:
+            fake.say("ann", text, channel=fake.channel, mention=True)
+        last = fake.messages(fake.channel)[-1]["id"]
+        place = heed._intake._places.channel(fake.channel)
+        await until(lambda: len(place.left) == len(told))
+        door.failing = lambda _: False
+        await until(lambda: door.seen(fake.channel) == int(last))
+        assert door.texts() == told
+        assert place.left == []
+        fake.say("ann", "and on", channel=fake.channel, mention=True)
+        await until(lambda: door.texts()[-1] == "and on")
+
+
 async def test_a_refused_resume_is_made_good_from_the_history() -> None:
     door = Recorder()
     async with DiscordFake() as fake, running(fake, door):
