@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select, update
 
 from core.message import Button, Place, PostKind
 from core.store.connection import Connection, Ready
-from core.store.outbox import Outgoing
+from core.store.outbox import DOUBT, Outgoing
 from core.store.rows import insert_id
 from core.tables import case, outbox, staff_thread
 
@@ -179,17 +179,7 @@ def redrawn(  # noqa: PLR0913 - all of it is what a drawing needs
     dropped, so that a burst of changes costs one edit.
     """
     posts: list[Outgoing] = []
-    fresh = {"text": card.text, "buttons": [[b.label, b.data] for b in card.buttons]}
-    waiting = connection.execute(
-        update(outbox)
-        .where(
-            outbox.c.staff_thread_id == thread.id,
-            outbox.c.kind == "card",
-            outbox.c.state == "queued",
-        )
-        .values(**fresh, case_state=state)  # what it waits for, and since when, stays as it is
-    )
-    if not waiting.rowcount:
+    if not _drawn_in_place(connection, thread.id, card, state):
         connection.execute(
             update(outbox)
             .where(
@@ -225,6 +215,22 @@ def redrawn(  # noqa: PLR0913 - all of it is what a drawing needs
             )
         )
     return posts
+
+
+def _drawn_in_place(connection: Connection, thread: int, card: Card, state: str) -> bool:
+    """Draw a card anew that has certainly not left; one in doubt may stand there as it was."""
+    fresh = {"text": card.text, "buttons": [[b.label, b.data] for b in card.buttons]}
+    drawn = connection.execute(
+        update(outbox)
+        .where(
+            outbox.c.staff_thread_id == thread,
+            outbox.c.kind == "card",
+            outbox.c.state == "queued",
+            ~outbox.c.error.startswith(DOUBT),
+        )
+        .values(**fresh, case_state=state)  # what it waits for, and since when, stays as it is
+    )
+    return bool(drawn.rowcount)
 
 
 def _shown_state(connection: Connection, thread: int) -> str:

@@ -21,7 +21,6 @@ from adapters.web.shell import Shell
 from core.errors import SetupError
 from core.message import Place, Post
 from tests.adapters.desk_twin import DeskTwin
-from tests.patience import PATIENCE
 
 KEYS = {
     "sentiment",
@@ -413,7 +412,7 @@ async def test_cancelling_ends_open_streams_and_frees_the_port(desk: DeskTwin) -
         assert web.health().state == "ok"
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(running, PATIENCE)
+            await asyncio.wait_for(running, 3)
     assert desk.board()._queues == set()
     with socket.create_server(("127.0.0.1", port)):
         assert web.health().state == "connecting"

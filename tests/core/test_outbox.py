@@ -418,6 +418,21 @@ def test_a_persons_row_without_a_thread_fails_and_no_case_is_touched(ground: Gro
     assert ground.row(staff_thread).status == "wanted"
 
 
+def test_a_card_that_may_have_arrived_is_drawn_anew_only_after_it(ground: Ground) -> None:
+    """A repeat by its nonce shows what stands there already, whatever the row says by then."""
+    ground.open_case()
+    ground.sent(claimed(ground, STAFF).post, thread="31")
+    card = claimed(ground, STAFF)
+    doubted(ground, card)
+    take_over(ground)
+    assert ground.row(table, kind="card").text == card.post.text
+    assert ground.claim(CARD) == 1.0  # its card is still on its way
+    ground.now += 60
+    ground.send_all(STAFF)
+    [drawn] = ground.send_all(CARD)
+    assert (drawn.kind, drawn.text != card.post.text) == ("redraw", True)
+
+
 def test_an_edit_with_nothing_to_edit_is_passed_over(ground: Ground) -> None:
     ground.open_case()
     thread = claimed(ground, STAFF).post

@@ -315,14 +315,12 @@ def _explain(  # noqa: PLR0917
         if times > 1:
             found.twice.append(f"{case}: {times} rows say they are message {message_id}")
     ids = {row["message_id"] for row in sent} | taken_back
-    perhaps = [_plain(row["text"]) for row in flags if row["kind"] != "card"]
-    # A card is drawn anew in its row while it waits to be tried again: its first line stays.
-    drawn = [_head(row["text"]) for row in flags if row["kind"] == "card"]
+    perhaps = [_plain(row["text"]) for row in flags]
     perhaps += [""] * 2 * sum(row["kind"] == "transcript" for row in flags)  # its two files
     again = [row["text"] for row in sent if row["kind"] in case.repeat]
     again += [""] if "transcript" in case.repeat else []
     cards = [row["text"] for row in sent if row["kind"] == "card" and "card" in case.repeat]
-    heads = {_head(text) for text in cards}  # only one of two is drawn anew later
+    heads = {text.partition("\n")[0] for text in cards}  # only one of two is drawn anew later
     for line in lines:
         if line.id in ids or line.id in more:
             continue
@@ -330,9 +328,7 @@ def _explain(  # noqa: PLR0917
             found.orphans += 1
         elif (text := _plain(line.text)) in perhaps:
             perhaps.remove(text)
-        elif _head(line.text) in drawn:
-            drawn.remove(_head(line.text))
-        elif line.text in again or _head(line.text) in heads:
+        elif line.text in again or line.text.partition("\n")[0] in heads:
             found.repeated += 1
         elif _begun(line.text, [*flags, *unfound]):
             found.orphans += 1
@@ -346,10 +342,6 @@ def _explain(  # noqa: PLR0917
 def _plain(text: str) -> str:
     """Return a text as it was before it was escaped, and trimmed as platforms do."""
     return text.replace("\\", "").strip()
-
-
-def _head(text: str) -> str:
-    return _plain(text.partition("\n")[0])
 
 
 def _begun(text: str, flags: Sequence[sqlite3.Row]) -> bool:

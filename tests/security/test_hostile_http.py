@@ -126,7 +126,7 @@ async def _slow(heed: Served, wrong: list[str]) -> int:
     found = await asyncio.gather(*(heed.drip(begin, drop) for begin, drop, *_ in cases.values()))
     for (name, (*_, expected, bound)), (answer, seconds) in zip(cases.items(), found, strict=True):
         told = status(answer.split(b"HTTP/1.1 400")[0]) if answer else 0
-        if told != expected or not bound * 0.8 <= seconds < PATIENCE:
+        if told != expected or not bound * 0.8 <= seconds < 5:
             wrong.append(f"{name}: {told} after {seconds:.1f} s")
     return len(cases)
 
@@ -233,7 +233,7 @@ async def test_a_reader_who_takes_nothing_is_cut_off(tmp_path: Path) -> None:
         while not writer.is_closing():
             writer.write(b" ")
             await asyncio.sleep(0.1)
-            assert time.perf_counter() - began < PATIENCE
+            assert time.perf_counter() - began < 8
         writer.close()
 
 

@@ -219,7 +219,9 @@ async def test_the_loop_never_stalls_while_a_reply_is_written(
         assert counters.forwards - before > 30
     assert loop < everything / 2  # the work is done in another thread,
     assert len(lags) > 20
-    assert sorted(lags)[len(lags) // 2] < 0.05, lags  # which does not keep Python to itself
+    lags.sort()
+    assert lags[len(lags) // 2] < 0.05, lags[-5:]  # which does not keep Python to itself
+    assert lags[-1] < 1.0, lags[-5:]
 
 
 # -- what the prompt is made of ------------------------------------------------------------------

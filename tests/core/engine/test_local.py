@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import threading
 import time
@@ -1005,5 +1006,7 @@ async def test_the_event_loop_stays_free_while_the_model_works(tmp_path: Path) -
     loop, everything = time.thread_time() - before[0], time.process_time() - before[1]
     assert loop < everything / 2  # the work is done in another thread,
     assert len(lags) > 5
-    assert sorted(lags)[len(lags) // 2] < 0.05, lags  # which does not keep Python to itself
+    lags.sort()
+    assert lags[len(lags) // 2] < 0.05, lags[-5:]  # which does not keep Python to itself
+    assert lags[-1] < 0.15 * (1 + os.getloadavg()[0] / 2), lags[-5:]
     await engine.close()

@@ -435,7 +435,7 @@ async def test_a_deadline_ends_a_slow_reply_with_what_was_said() -> None:
     fake = OpenAIFake(say=lambda _: ["drip "] * 1000, pace=0.05)
     async with fake, warm(fake) as engine:
         pieces = await asyncio.wait_for(say(engine, "hello", limits=Limits(seconds=0.5)), PATIENCE)
-        assert 1 <= len(pieces) < 100
+        assert 1 <= len(pieces) <= 9
 
 
 @pytest.mark.parametrize(
